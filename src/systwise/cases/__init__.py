@@ -1,0 +1,12 @@
+"""Physics problems: how to draw or load their events and how nuisances move them."""
+
+from systwise.cases._case import (
+    CASES,
+    AbstractCase,
+    AbstractTruth,
+    Progress,
+    StudyDefaults,
+    no_progress,
+)
+
+__all__ = ["CASES", "AbstractCase", "AbstractTruth", "Progress", "StudyDefaults", "no_progress"]

@@ -1,0 +1,251 @@
+"""The words a person types."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from systwise.errors import ConfigError, SystwiseError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which training strategy and which likelihood give the smallest honest uncertainty?",
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. case.noise=0.5. Repeatable.")]
+
+
+@contextlib.contextmanager
+def one_sentence(debug: bool) -> Iterator[None]:
+    """Turn errors into one sentence on standard error and exit status 2."""
+
+    def stop(message: str, status: int = 2) -> NoReturn:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]systwise:[/] {_escape(message)}")
+        raise typer.Exit(status)
+
+    try:
+        yield
+    except SystwiseError as error:
+        if debug:
+            raise
+        stop(str(error))
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        stop("interrupted; what was finished is complete on disk, run the same command with --force to start over")
+    except MemoryError:
+        if debug:
+            raise
+        stop("not enough memory; use fewer events (case.events) or a smaller training.batch")
+    except Exception as error:  # the last resort: a person gets a sentence, --debug the traceback
+        if debug:
+            raise
+        stop(f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+@contextlib.contextmanager
+def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress callback that draws bars on a terminal and nothing elsewhere."""
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    columns = TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+            if done >= total:
+                bars.remove_task(tasks.pop(what))
+
+        yield report
+
+
+def _prepare_process() -> None:
+    """Use the persistent compilation cache, and let a batch system's SIGTERM end a run cleanly."""
+    import jax
+    import pooch
+
+    folder = os.environ.get("SYSTWISE_CACHE") or str(pooch.os_cache("systwise"))
+    with contextlib.suppress(OSError):  # a read-only home is no reason to fail: it only compiles again
+        path = Path(folder) / "compiled"
+        path.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(path))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _overrides(assignments: list[str]) -> dict[str, Any]:
+    from systwise.study import merge_settings, parse_assignment
+
+    tree: dict[str, Any] = {}
+    for text in assignments:
+        tree = merge_settings(tree, parse_assignment(text))
+    return tree
+
+
+@app.command()
+def run(
+    case: Annotated[str, typer.Argument(help="A case of `systwise cases`.")],
+    strategies: Annotated[str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings a strategy.")] = None,
+    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
+    true: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="True point, e.g. angle=1.2 or tes=0.9,mu=2. Repeatable.")] = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Output directory (default: systwise-CASE).")] = None,
+    set_: Set = [],  # noqa: B006
+    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named settings of the case, e.g. paper.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, for a first look.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what the output directory holds.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Train all strategies, fit with each, and write results, figures and a report."""
+    with one_sentence(debug):
+        _prepare_process()
+        from systwise.report import summary_table, write_report
+        from systwise.study import merge_settings, parse_point, read_config, resolve_settings, run_study
+
+        overrides = _overrides(set_)
+        given = {"seeds": seeds, "seed": seed}
+        overrides = merge_settings(overrides, {key: value for key, value in given.items() if value is not None})
+        if strategies is not None:
+            overrides["strategies"] = [name.strip() for name in strategies.split(",") if name.strip()]
+        if true:
+            overrides["true"] = [parse_point(text) for text in true]
+        settings = resolve_settings(case, preset, quick, read_config(config) if config else None, overrides)
+        folder = out or Path(f"systwise-{case}")
+        console = Console()
+        with progress_bars(console) as progress:
+            results = run_study(case, settings, folder, force=force, progress=progress, command=shlex.join(["systwise", *sys.argv[1:]]))
+            progress("report", 0, 1)
+            page = write_report(folder)
+            progress("report", 1, 1)
+        for warning in results.warnings:
+            console.print(f"[yellow]warning:[/] {_escape(warning)}", soft_wrap=True)
+        console.print(summary_table(results))
+        console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="Output directory of a run.")],
+    debug: Debug = False,
+) -> None:
+    """Draw figures and report of a finished run again."""
+    with one_sentence(debug):
+        from systwise.report import summary_table, write_report
+        from systwise.study import Results
+
+        page = write_report(directory)
+        console = Console()
+        console.print(summary_table(Results.load(directory / "results.json")))
+        console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
+
+
+@app.command()
+def cases(debug: Debug = False) -> None:
+    """List the physics cases and their settings."""
+    with one_sentence(debug):
+        from systwise.cases import CASES
+
+        console = Console()
+        for name in CASES.names():
+            kind = CASES.get(name)
+            table = _settings_table("case", kind.settings_class)
+            console.print(f"[bold]{name}[/]: {_escape(kind.summary)}", soft_wrap=True)
+            if kind.presets:
+                console.print(f"presets: {', '.join(kind.presets)}")
+            console.print(table)
+
+
+@app.command()
+def strategies(debug: Debug = False) -> None:
+    """List the training strategies and their settings."""
+    with one_sentence(debug):
+        from systwise.learn import STRATEGIES
+
+        console = Console()
+        for name in STRATEGIES.names():
+            kind = STRATEGIES.get(name)
+            console.print(f"[bold]{name}[/]: {_escape(kind.summary)}", soft_wrap=True)
+            if kind.model_fields:
+                console.print(_settings_table(f"strategy.{name}", kind))
+
+
+def _settings_table(prefix: str, kind: Any) -> Table:
+    """Return a table of keys, defaults and meanings, nested groups spelled out."""
+    from pydantic import BaseModel
+
+    table = Table("key", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+
+    def rows(prefix: str, model: BaseModel) -> None:
+        for name, field in type(model).model_fields.items():
+            value = getattr(model, name)
+            key = f"{prefix}.{field.alias or name}"
+            if isinstance(value, BaseModel):
+                rows(key, value)
+            else:
+                shown = f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+                table.add_row(key, _escape(shown), _escape(" ".join((field.description or "").split())))
+
+    rows(prefix, kind())
+    return table
+
+
+@app.command()
+def vary(
+    case: Annotated[str, typer.Argument(help="A case of `systwise cases`.")],
+    nuisance: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="Nuisance value, e.g. tes=0.9. Repeatable.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="File to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of generated events.")] = 0,
+    set_: Set = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write the events of a case at other nuisance values to a parquet file."""
+    with one_sentence(debug):
+        _prepare_process()
+        from systwise.study import build_case, parse_point, resolve_settings, write_varied
+
+        if out.exists() and not force:
+            raise ConfigError(f"{out}: exists already; choose another file with --out, or replace it with --force")
+        settings = resolve_settings(case, overrides=_overrides(set_))
+        point = {name: value for text in nuisance for name, value in parse_point(text).items()}
+        console = Console()
+        with progress_bars(console) as progress:
+            kept, total = write_varied(build_case(case, settings), point, out, seed, progress)
+        console.print(f"{_escape(str(out))}: {total} events, {kept} kept by the selection", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Reading columns of tabular files in blocks: csv, csv.gz and parquet, through Arrow.
+
+Nothing larger than a block is held twice, so a caller that copies blocks into float32 arrays needs
+little more memory than the events themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from systwise.errors import DataError
+from systwise.registry import suggestion
+
+ColumnType = Literal["float32", "float64", "int64", "text"]
+"""Type into which a column is converted."""
+
+Report = Callable[[str, int, int], None]
+"""Called as `report(what, done, total)`, in bytes or rows."""
+
+_ARROW = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "text": pa.string()}
+_ROWS = 65_536
+_BYTES = 16 * 2**20
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def read_blocks(
+    path: str | Path, columns: Mapping[str, ColumnType], report: Report = _silent
+) -> Iterator[pa.RecordBatch]:
+    """Yield blocks of the named columns, in the given order and types, as the file's rows come.
+
+    The format follows from the name: `.parquet`, `.csv` or `.csv.gz`. Columns that are not asked for
+    are not converted.
+
+    Args:
+        path: the file.
+        columns: name and type of each column to read.
+        report: called after each block.
+
+    Raises:
+        DataError: no such file, unknown format, damaged content, a missing column (the message holds
+            the nearest existing name) or a value that does not fit its column's type.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not path.exists():
+        raise DataError(f"{path}: no such file; check the path")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the path of a file")
+    if name.endswith((".parquet", ".pq")):
+        blocks = _parquet_blocks(path, columns, report)
+    elif name.endswith((".csv", ".csv.gz")):
+        blocks = _csv_blocks(path, columns, report)
+    else:
+        raise DataError(f"{path}: unknown format; use a file that ends in .parquet, .csv or .csv.gz")
+    try:
+        yield from blocks
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        kind = "parquet" if name.endswith((".parquet", ".pq")) else "csv"
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parquet_blocks(path: Path, columns: Mapping[str, ColumnType], report: Report) -> Iterator[pa.RecordBatch]:
+    """Yield blocks of a parquet file."""
+    with pa.parquet.ParquetFile(path) as file:
+        _check_names(path, columns, file.schema_arrow.names)
+        total, done = file.metadata.num_rows, 0
+        for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns), use_threads=False):
+            yield _cast(path, batch, columns)
+            done += batch.num_rows
+            report(f"reading {path.name}", done, total)
+
+
+def _csv_blocks(path: Path, columns: Mapping[str, ColumnType], report: Report) -> Iterator[pa.RecordBatch]:
+    """Yield blocks of a csv file, compressed or not."""
+    packed = path.suffix.lower() == ".gz"
+    header = _csv_header(path, packed)
+    _check_names(path, columns, header)
+    total = path.stat().st_size
+    types = {name: _ARROW[kind] for name, kind in columns.items()}
+    convert = pa.csv.ConvertOptions(column_types=types, include_columns=list(columns))
+    # Opened by hand, since the position in the compressed file is the only measure of progress.
+    with pa.OSFile(str(path)) as raw:
+        stream = pa.CompressedInputStream(raw, "gzip") if packed else raw
+        try:
+            with pa.csv.open_csv(stream, pa.csv.ReadOptions(block_size=_BYTES), convert_options=convert) as reader:
+                for batch in reader:
+                    yield batch
+                    report(f"reading {path.name}", min(raw.tell(), total), total)
+        except pa.ArrowInvalid as error:
+            # Arrow counts columns; people know their names.
+            found = re.search(r"CSV column #(\d+): (.*)", str(error), re.DOTALL)
+            if found is None:
+                raise
+            name = header[int(found[1])]
+            raise DataError(f"{path}: column '{name}': {found[2]}; correct or drop these rows") from error
+
+
+def _csv_header(path: Path, packed: bool) -> list[str]:
+    """Return the column names in the first line."""
+    with gzip.open(path, "rt", newline="") if packed else path.open("rt", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _check_names(path: Path, columns: Mapping[str, ColumnType], present: list[str]) -> None:
+    """Refuse a file that lacks a column."""
+    missing = [name for name in columns if name not in present]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        # A column that goes by another name is among those that nobody asked for.
+        hint = suggestion(missing[0], [name for name in present if name not in columns])
+        remedy = hint if hint else f" (it has {', '.join(present[:6])}{', ...' if len(present) > 6 else ''})"
+        raise DataError(f"{path}: column '{missing[0]}'{more} is missing{remedy}")
+
+
+def _cast(path: Path, batch: pa.RecordBatch, columns: Mapping[str, ColumnType]) -> pa.RecordBatch:
+    """Convert the columns of a block to the types asked for."""
+    arrays = []
+    for name, kind in columns.items():
+        array = batch.column(name)
+        try:
+            # Narrowing to float32 is meant; an event id that is not whole is not.
+            arrays.append(array.cast(_ARROW[kind], safe=kind == "int64"))
+        except pa.ArrowException as error:
+            raise DataError(f"{path}: column '{name}' holds {array.type} values that are not {kind}") from error
+    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def as_numpy(batch: pa.RecordBatch, name: str, source: str | Path) -> np.ndarray:
+    """Return a numeric column of a block; empty values of a floating-point column become NaN.
+
+    Raises:
+        DataError: an integer column has empty values; the message begins with `source`.
+    """
+    array = batch.column(name)
+    if array.null_count and pa.types.is_integer(array.type):
+        raise DataError(f"{source}: column '{name}' has empty values; fill them in or drop these rows")
+    return array.to_numpy(zero_copy_only=False)

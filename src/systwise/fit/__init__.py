@@ -1,0 +1,38 @@
+"""Morphs, likelihoods, profiles and intervals. Imports only `parameters`: enter here with your own histograms.
+
+What to use when: `Model.from_templates` from histograms at anchor values; `asimov` for expected results
+at any parameter values (`moving_asimov` where the data's histogram depends on the hypothesis); `fit` for
+a number with its interval and verdict; `profile` for the curve; `fit_many` and `profile_many` for
+pseudo-experiments.
+"""
+
+from systwise.fit._data import Data, asimov, moving_asimov, stack, study_auxiliary
+from systwise.fit._fit import fit, fit_many
+from systwise.fit._likelihood import CONVENTIONS, Convention
+from systwise.fit._model import Model
+from systwise.fit._morph import Morph, build_morph
+from systwise.fit._profile import Profile, profile, profile_many
+from systwise.fit._result import FitResult, FitResults, SecondMinimum
+from systwise.fit._surface import nll_at
+
+__all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Data",
+    "FitResult",
+    "FitResults",
+    "Model",
+    "Morph",
+    "Profile",
+    "SecondMinimum",
+    "asimov",
+    "build_morph",
+    "fit",
+    "fit_many",
+    "moving_asimov",
+    "nll_at",
+    "profile",
+    "profile_many",
+    "stack",
+    "study_auxiliary",
+]

@@ -1,0 +1,178 @@
+"""The profiled likelihood along a parameter of interest, all scan points in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float64
+
+from systwise.errors import FitError
+from systwise.fit._chunks import chunk_size, in_chunks
+from systwise.fit._data import Data
+from systwise.fit._likelihood import Likelihood, Observed, constant_terms
+from systwise.fit._model import Model
+from systwise.fit._search import search
+from systwise.fit._starts import Starts
+from systwise.precision import in_float64
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The profiled NLL at given values of one parameter of interest; float64 NumPy.
+
+    From `profile_many` every array but `values` has a leading axis of data sets.
+
+    Attributes:
+        poi: the parameter's name.
+        values: its values, `[value]`.
+        nll: NLL minimised over everything else; infinite where no nuisance value keeps every expected
+            count positive.
+        theta: parameters of interest at the minimum, `[value, poi]`.
+        nuisances: nuisances at the minimum, `[value, nuisance]`.
+        converged: gradient below tolerance, Hessian positive, no start lower.
+        at_boundary: a nuisance sits at an end of its range there.
+    """
+
+    poi: str
+    values: Float64[np.ndarray, " value"]
+    nll: Float64[np.ndarray, "*data value"]
+    theta: Float64[np.ndarray, "*data value poi"]
+    nuisances: Float64[np.ndarray, "*data value nuisance"]
+    converged: Bool[np.ndarray, "*data value"]
+    at_boundary: Bool[np.ndarray, "*data value"]
+
+    @property
+    def rise(self) -> Float64[np.ndarray, "*data value"]:
+        """NLL above its lowest scanned value."""
+        return self.nll - self.nll.min(axis=-1, keepdims=True)
+
+
+def profile_points(
+    lik: Likelihood,
+    observed: Observed,
+    starts: Starts,
+    first: np.ndarray,
+    values: Array,
+    poi: int,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return NLL, theta `[poi, ...]`, z `[nuisance, ...]`, converged, at boundary, each `[point, data]`; pure JAX."""
+    theta = [values if p == poi else jnp.zeros_like(values) for p in range(lik.pois)]
+    found = search(lik, observed, starts, first, theta, (poi,))
+    shape = found.value.shape
+    bounded = jnp.zeros(shape, bool)
+    for j, z in enumerate(found.z):
+        bounded = bounded | (z <= lik.low[lik.pois + j]) | (z >= lik.high[lik.pois + j])
+    z = jnp.stack(found.z) if found.z else jnp.zeros((0, *shape))
+    return found.value, jnp.stack(found.theta), z, found.done, bounded
+
+
+@functools.partial(jax.jit, static_argnames="poi")
+def _profile(
+    lik: Likelihood, observed: Observed, starts: Starts, first: np.ndarray, values: Array, poi: int
+) -> tuple[Array, ...]:
+    value, *rest = profile_points(lik, observed, starts, first, values[:, None], poi)
+    return value + constant_terms(lik, observed), *rest
+
+
+def profile(
+    model: Model,
+    data: Data,
+    values: Sequence[float] | np.ndarray,
+    poi: int | str = 0,
+    grid: Sequence[float] | np.ndarray | None = None,
+) -> Profile:
+    """Profile one data set: for each value of a parameter of interest, minimise over all else.
+
+    All values go through one jitted call. Nuisances vary continuously within their ranges; the search
+    starts at the best of all anchors and points between them, and polishes the best two local minima.
+
+    Args:
+        model: the model.
+        data: one data set.
+        values: values of the parameter of interest.
+        poi: its number or name.
+        grid: minimise over these nuisance values only (the scan of arXiv:2105.08742), not between them.
+
+    Raises:
+        DataError: the data do not match the model.
+        FitError: a stack of data sets was given, or the parameter is unknown.
+    """
+    if data.stacked:
+        raise FitError(f"profile: {len(data)} stacked data sets given; use profile_many")
+    many = profile_many(model, stack_of_one(data), values, poi, grid)
+    return dataclasses.replace(
+        many,
+        nll=many.nll[0],
+        theta=many.theta[0],
+        nuisances=many.nuisances[0],
+        converged=many.converged[0],
+        at_boundary=many.at_boundary[0],
+    )
+
+
+def stack_of_one(data: Data) -> Data:
+    """Return a single data set as a stack."""
+    return data.batch()
+
+
+@in_float64
+def profile_many(
+    model: Model,
+    data: Data,
+    values: Sequence[float] | np.ndarray,
+    poi: int | str = 0,
+    grid: Sequence[float] | np.ndarray | None = None,
+) -> Profile:
+    """Profile every data set of a stack, as `profile` does, in one call.
+
+    Args:
+        model: the model.
+        data: stacked data sets.
+        values: values of the parameter of interest, the same for all data sets.
+        poi: its number or name.
+        grid: minimise over these nuisance values only.
+
+    Returns:
+        a profile whose arrays have a leading axis of data sets.
+    """
+    number = poi_number(model, poi)
+    points = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    lik, starts, first = model.likelihood(), model.starts(grid), model.theta_starts()
+    data = data.batch()
+
+    def part(some: Data) -> tuple[Array, ...]:
+        return _profile(lik, model.observed(some), starts, first, points, poi=number)
+
+    size = chunk_size(len(data), len(points) * math.prod(starts.shape))
+    nll, theta, z, converged, bounded = in_chunks(part, data, size)
+    return Profile(
+        poi=model.components.pois[number],
+        values=points,
+        nll=nll.T,
+        theta=np.transpose(theta, (2, 1, 0)),
+        nuisances=np.transpose(z, (2, 1, 0)),
+        converged=converged.T,
+        at_boundary=bounded.T,
+    )
+
+
+def poi_number(model: Model, poi: int | str) -> int:
+    """Return the number of a parameter of interest given by number or name.
+
+    Raises:
+        FitError: no such parameter.
+    """
+    names = model.components.pois
+    if isinstance(poi, str):
+        if poi not in names:
+            raise FitError(f"unknown parameter of interest '{poi}' (known: {', '.join(names)})")
+        return names.index(poi)
+    if not 0 <= poi < len(names):
+        raise FitError(f"parameter of interest number {poi} does not exist; the model has {len(names)}")
+    return poi

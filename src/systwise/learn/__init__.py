@@ -1,0 +1,32 @@
+"""Networks, the training loop and a file a strategy; out comes an observable."""
+
+from systwise.learn._network import NetworkSettings
+from systwise.learn._observable import AbstractObservable, NetworkObservable, TruthObservable
+from systwise.learn._saving import load_arrays, save_observable
+from systwise.learn._strategy import (
+    STRATEGIES,
+    AbstractNetworkStrategy,
+    AbstractStrategy,
+    Problem,
+    Trained,
+)
+from systwise.learn._task import Task, signal_task
+from systwise.learn._training import History, TrainingSettings
+
+__all__ = [
+    "STRATEGIES",
+    "AbstractNetworkStrategy",
+    "AbstractObservable",
+    "AbstractStrategy",
+    "History",
+    "NetworkObservable",
+    "NetworkSettings",
+    "Problem",
+    "Task",
+    "Trained",
+    "TrainingSettings",
+    "TruthObservable",
+    "load_arrays",
+    "save_observable",
+    "signal_task",
+]

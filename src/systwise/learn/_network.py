@@ -1,0 +1,130 @@
+"""Networks with their scaler inside: features in their own units go in, a logit comes out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from pydantic import Field
+
+from systwise.settings import Settings
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "silu": jax.nn.silu, "tanh": jnp.tanh}
+
+
+class NetworkSettings(Settings):
+    """A fully connected network."""
+
+    layers: int = Field(3, ge=1)
+    """Hidden layers."""
+    width: int = Field(64, ge=1)
+    """Units a hidden layer."""
+    activation: Literal["relu", "silu", "tanh"] = "relu"
+    """Activation of the hidden layers."""
+
+
+class Scaler(eqx.Module):
+    """Standard scaling; undefined values become zero, the mean of the defined ones.
+
+    Attributes:
+        mean, width: `[feature]` of the training events at nominal.
+        undefined: the number that marks an undefined feature, or None.
+    """
+
+    mean: Float[Array, " feature"]
+    width: Float[Array, " feature"]
+    undefined: float | None = eqx.field(static=True, default=None)
+
+    def __call__(self, features: Float[Array, "*event feature"]) -> Float[Array, "*event feature"]:
+        """Scale `features`."""
+        # The optimiser must not move the scale of the inputs.
+        mean, width = jax.lax.stop_gradient((self.mean, self.width))
+        scaled = (features - mean) / width
+        return scaled if self.undefined is None else jnp.where(features == self.undefined, 0.0, scaled)
+
+
+def fit_scaler(features: np.ndarray, weights: np.ndarray, undefined: float | None) -> Scaler:
+    """Return the scaler of weighted `features` `[event, feature]`, `weights` `[event]` not negative."""
+    total = np.broadcast_to(weights[:, None], features.shape).astype(np.float64)
+    if undefined is not None:
+        total = np.where(features == undefined, 0.0, total)
+    norm = np.maximum(total.sum(axis=0), np.finfo(np.float64).tiny)
+    mean = (total * features).sum(axis=0) / norm
+    width = np.sqrt((total * (features - mean) ** 2).sum(axis=0) / norm)
+    width = np.where(width > 1e-9 * (1 + np.abs(mean)), width, 1.0)
+    return Scaler(jnp.asarray(mean, jnp.float32), jnp.asarray(width, jnp.float32), undefined)
+
+
+class AbstractNetwork(eqx.Module):
+    """A logit as a function of features and, if it is told about them, nuisances."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
+        """Return the logits."""
+
+
+class Blind(AbstractNetwork):
+    """A network of the features alone."""
+
+    scaler: Scaler
+    mlp: eqx.nn.MLP
+
+    def __call__(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
+        """Return the logits; `z` is not looked at."""
+        return jax.vmap(self.mlp)(self.scaler(features))
+
+
+class Told(AbstractNetwork):
+    """A network of the features and the nuisances."""
+
+    scaler: Scaler
+    nuisance_scaler: Scaler
+    mlp: eqx.nn.MLP
+
+    def __call__(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
+        """Return the logits at nuisance values `z`."""
+        inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(z)], axis=-1)
+        return jax.vmap(self.mlp)(inputs)
+
+
+class Halves(AbstractNetwork):
+    """Two networks joined at the nominal value of the first nuisance (arXiv:2105.08742)."""
+
+    below: Told
+    above: Told
+    joint: Float[Array, ""]
+
+    def __call__(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
+        """Return `above` for z >= joint and `below` elsewhere; each learns from its own side only."""
+        return jnp.where(z[:, 0] >= jax.lax.stop_gradient(self.joint), self.above(features, z), self.below(features, z))
+
+
+def multilayer(settings: NetworkSettings, inputs: int, outputs: int | Literal["scalar"], key: Key[Array, ""]) -> eqx.nn.MLP:
+    """Return a fresh multilayer perceptron with He-normal weights and zero biases."""
+    mlp = eqx.nn.MLP(
+        inputs, outputs, settings.width, settings.layers, activation=ACTIVATIONS[settings.activation], key=key
+    )
+    # Equinox starts from U(-1/sqrt(n), 1/sqrt(n)), which dies out in ten layers of ReLU.
+    initialise = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2, dtype=jnp.float32)
+
+    keys = jax.random.split(key, len(mlp.layers))
+    fresh = [initialise(k, layer.weight.shape, jnp.float32) for k, layer in zip(keys, mlp.layers, strict=True)]
+    fresh[-1] = fresh[-1] * 0.3  # start near the prior: a logit close to zero
+    mlp = eqx.tree_at(lambda m: [layer.weight for layer in m.layers], mlp, fresh)
+    return eqx.tree_at(
+        lambda m: [layer.bias for layer in m.layers], mlp, [jnp.zeros_like(layer.bias) for layer in mlp.layers]
+    )

@@ -1,0 +1,240 @@
+"""What a strategy is: hyperparameters that turn events into an observable."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import time
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+from pydantic import Field
+
+from systwise.cases import AbstractCase, Progress, no_progress
+from systwise.events import EventTable, Split
+from systwise.learn._network import (
+    AbstractNetwork,
+    Blind,
+    NetworkSettings,
+    Scaler,
+    Told,
+    fit_scaler,
+    multilayer,
+)
+from systwise.learn._observable import AbstractObservable, stack_networks
+from systwise.learn._task import signal_task
+from systwise.learn._training import (
+    Descent,
+    Draw,
+    History,
+    Lesson,
+    TrainingSettings,
+    count_steps,
+    draw_between,
+    learning_rates,
+    train,
+)
+from systwise.random import named_key
+from systwise.registry import Registry
+from systwise.settings import Settings
+
+SCALER_EVENTS = 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a strategy learns from: a case, its events, and who plays which part."""
+
+    case: AbstractCase
+    table: EventTable
+    split: Split
+    done: dict[Hashable, Trained] = dataclasses.field(default_factory=dict, compare=False)
+    """Trainings by what decides them: two strategies that ask for the same one share it."""
+
+    @property
+    def nominal(self) -> list[float]:
+        """Nominal nuisance values, in the order of the `[nuisance]` axis."""
+        return [nuisance.nominal for nuisance in self.case.nuisances]
+
+    def nominal_draw(self) -> Draw:
+        """Return the draw that always gives the nominal values."""
+        return draw_between(self.nominal, self.nominal)
+
+    def training_draw(self) -> Draw:
+        """Return the uniform draw over the training ranges."""
+        low, high = zip(*(nuisance.training for nuisance in self.case.nuisances), strict=True)
+        return draw_between(list(low), list(high))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a strategy leaves behind.
+
+    Attributes:
+        observable: the score.
+        histories: one training history a fold (empty for an analytic score).
+        seconds: wall-clock time of the training.
+    """
+
+    observable: AbstractObservable
+    histories: tuple[History, ...]
+    seconds: float
+
+
+class AbstractStrategy(Settings):
+    """A way to train with nuisances in mind; an instance is its hyperparameters.
+
+    Class attributes:
+        name: the word used on the command line.
+        summary: one line for `systwise strategies`.
+        order: place in tables.
+        decorrelates: whether it makes the score blind to nuisances, which is dangerous for nuisances
+            of kind `theory` (arXiv:2109.08159).
+        needs_truth: whether it exists only where the case knows its optimum.
+        is_yardstick: whether it uses what no measurement has, and so does not compete.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    order: ClassVar[int] = 50
+    decorrelates: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = False
+    is_yardstick: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Train on the problem's training events and return the observable.
+
+        Raises:
+            DataError: the events cannot be learnt from.
+        """
+
+    def specialise(self, true_points: list[dict[str, float]]) -> list[tuple[AbstractStrategy, list[int]]]:
+        """Return the trainings that a study of `true_points` needs, each with the points it serves."""
+        return [(self, list(range(len(true_points))))]
+
+
+class AbstractNetworkStrategy(AbstractStrategy):
+    """A strategy that trains networks, one a fold, with the shared loop."""
+
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    """The classifier."""
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    """How it descends."""
+
+
+STRATEGIES: Registry[AbstractStrategy] = Registry("strategy", "systwise.learn.strategies")
+
+
+def feature_scaler(problem: Problem, index: np.ndarray) -> Scaler:
+    """Return the scaler of the balanced training events at nominal nuisance values."""
+    part = index[:: max(1, len(index) // SCALER_EVENTS)]
+    task = signal_task(problem.table, index)
+    nominal = np.asarray(problem.nominal, np.float32)
+    rows, weights = [], []
+    for indices, events in problem.table.blocks(part, 65_536):
+        varied = _vary(problem.case, events, nominal)
+        rows.append(np.asarray(varied.features)[: len(indices)])
+        weights.append(np.abs(np.asarray(jax.device_get(task.weights(varied)))).sum(axis=1)[: len(indices)])
+    return fit_scaler(np.concatenate(rows), np.concatenate(weights), problem.case.undefined)
+
+
+@eqx.filter_jit
+def _vary(case: AbstractCase, events: Any, z: Any) -> Any:
+    return case.vary(events, z)
+
+
+def nuisance_scaler(case: AbstractCase) -> Scaler:
+    """Return the scaler that maps each nuisance's training range to [-sqrt(3), sqrt(3)], unit variance."""
+    low, high = (np.array(side, np.float32) for side in zip(*(n.training for n in case.nuisances), strict=True))
+    return Scaler(jnp.asarray((low + high) / 2), jnp.asarray(np.maximum(high - low, 1e-6) / np.sqrt(12)))
+
+
+def blind_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Blind:
+    """Return a fresh network of the features."""
+    return Blind(feature_scaler(problem, index), multilayer(settings, len(problem.case.features), "scalar", key))
+
+
+def told_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Told:
+    """Return a fresh network of the features and the nuisances."""
+    inputs = len(problem.case.features) + len(problem.case.nuisances)
+    scalers = feature_scaler(problem, index), nuisance_scaler(problem.case)
+    return Told(*scalers, multilayer(settings, inputs, "scalar", key))
+
+
+def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
+    """Return what network `fold` is trained on."""
+    training = problem.split.training(fold)
+    return Lesson(
+        problem.case,
+        problem.table,
+        signal_task(problem.table, training),
+        draw,
+        training,
+        problem.split.stopping(fold),
+    )
+
+
+def fit_networks(
+    strategy: AbstractNetworkStrategy,
+    problem: Problem,
+    draw: Draw,
+    make: Any,
+    seed: int,
+    progress: Progress,
+    moving: bool = False,
+) -> Trained:
+    """Train one network a fold by plain descent.
+
+    Keys depend on seed and fold only: two strategies with equal draws and networks are the same
+    training, and a comparison is not blurred by different starts.
+
+    Args:
+        strategy: gives network and training settings.
+        problem: the events.
+        draw: nuisance values seen in training.
+        make: `make(settings, problem, index, key)` returns a fresh network.
+        seed: the study's seed.
+        progress: told after each chunk of steps.
+        moving: whether the score depends on the hypothesised nuisances.
+    """
+    ends = tuple(np.asarray(draw.low).tolist()), tuple(np.asarray(draw.high).tolist())
+    what = (strategy.network, strategy.training, ends, make, seed, moving)
+    if what in problem.done:
+        return dataclasses.replace(problem.done[what], seconds=0.0)
+    start = time.perf_counter()
+    game = Descent(strategy.training)
+    networks: list[AbstractNetwork] = []
+    histories: list[History] = []
+    for fold in range(problem.split.folds):
+        lesson = lesson_of(problem, fold, draw)
+        fresh = make(strategy.network, problem, lesson.training, named_key(seed, "network", fold))
+        steps = count_steps(strategy.training, len(lesson.training))
+        controls = learning_rates(strategy.training, steps)[:, None]
+        words = (f"{strategy.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else strategy.name,)
+        network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabel(progress, words[0]))
+        networks.append(network)
+        histories.append(history)
+    observable = stack_networks(networks, moving)
+    problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
+    return problem.done[what]
+
+
+def relabel(progress: Progress, label: str) -> Progress:
+    """Return a progress callback that always reports under `label`."""
+    return functools.partial(_report_as, progress, label)
+
+
+def _report_as(progress: Progress, label: str, what: str, done: int, total: int) -> None:
+    progress(label, done, total)
+
+
+def trainable(player: PyTree) -> PyTree:
+    """Return the arrays of a player that an optimiser moves."""
+    return eqx.filter(player, eqx.is_inexact_array)

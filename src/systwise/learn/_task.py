@@ -1,0 +1,47 @@
+"""The classification task: which combination of components is told from which."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from systwise.errors import DataError
+from systwise.events import Events, EventTable
+
+
+class Task(eqx.Module):
+    """Two hypotheses, each a coefficient vector over the components.
+
+    No labels: an event has a weight in both classes. The balance is fixed once at the nominal point,
+    so a nuisance that changes a rate stays visible.
+
+    Attributes:
+        classes: `[2, component]`, row 0 the numerator (signal), row 1 the denominator.
+        balance: `[2]` factors that give both classes the mean weight 1/2 an event at nominal.
+    """
+
+    classes: Float[Array, "2 component"]
+    balance: Float[Array, "2"]
+
+    def weights(self, events: Events) -> Float[Array, "event 2"]:
+        """Return each event's balanced weight in the two classes."""
+        return (events.weights @ self.classes.T) * self.balance
+
+
+def signal_task(table: EventTable, index: np.ndarray) -> Task:
+    """Return the task of telling the first component from all others, balanced over `index`.
+
+    Raises:
+        DataError: one of the classes has no positive total weight.
+    """
+    count = len(table.component_names)
+    classes = np.zeros((2, count), np.float32)
+    classes[0, 0] = 1
+    classes[1, 1:] = 1
+    totals = classes.astype(np.float64) @ table.weights[index].sum(axis=0, dtype=np.float64)
+    for name, total in zip((table.component_names[0], "+".join(table.component_names[1:])), totals, strict=True):
+        if not total > 0:
+            raise DataError(f"{table.source}: the training events of '{name}' have total weight {total:g}; it must be positive")
+    return Task(jnp.asarray(classes), jnp.asarray(0.5 * len(index) / totals, jnp.float32))

@@ -1,0 +1,370 @@
+"""The one training loop: fixed-shape chunks of events stream through one compiled step."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+from pydantic import Field
+
+from systwise.cases import AbstractCase, Progress
+from systwise.errors import DataError
+from systwise.events import Events, EventTable
+from systwise.learn._task import Task
+from systwise.random import named_key
+from systwise.settings import Settings
+
+CHUNK_STEPS = 32
+EVALUATION_BLOCK = 8192
+EVALUATION_EVENTS = 65_536
+
+
+class TrainingSettings(Settings):
+    """How a network descends."""
+
+    batch: int = Field(2048, ge=1)
+    """Events a step."""
+    passes: float = Field(6.0, gt=0)
+    """Passes over the training events."""
+    minimum_steps: int = Field(600, ge=1)
+    """Steps to make where the passes are fewer, as with small samples."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """Highest learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: falling to zero along a cosine, or constant."""
+    warmup: float = Field(0.03, ge=0, lt=1)
+    """Fraction of the steps in which the learning rate rises linearly from zero."""
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    """Optimiser."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Decoupled weight decay of weight matrices (adam)."""
+    l2: float = Field(0.0, ge=0)
+    """Coefficient of the sum of squared weights in the loss (the papers' L2)."""
+    evaluations: int = Field(24, ge=1)
+    """How often the validation loss is computed."""
+    patience: int | None = Field(12, ge=1)
+    """Evaluations without improvement after which training stops; null: never."""
+
+
+class Draw(eqx.Module):
+    """The nuisance values seen in training: uniform between `low` and `high`, one draw an event and step.
+
+    Equal ends make a constant, so strategies that differ in their draws share one compiled step.
+    """
+
+    low: Float[Array, " nuisance"]
+    high: Float[Array, " nuisance"]
+
+    def __call__(self, key: Key[Array, ""], count: int) -> Float[Array, "event nuisance"]:
+        """Draw `count` nuisance vectors."""
+        u = jax.random.uniform(key, (count, self.low.shape[0]), jnp.float32)
+        return self.low + (self.high - self.low) * u
+
+
+def draw_between(low: list[float], high: list[float]) -> Draw:
+    """Return a draw between two points."""
+    return Draw(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+
+
+class Batch(eqx.Module):
+    """What a step sees: varied features, the nuisance values behind them, balanced weights of both classes."""
+
+    features: Float[Array, "event feature"]
+    z: Float[Array, "event nuisance"]
+    weights: Float[Array, "event 2"]
+
+
+def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: Key[Array, ""]) -> Batch:
+    """Vary `events` to fresh nuisance values."""
+    z = draw(key, events.weights.shape[0])
+    varied = case.vary(events, z)
+    return Batch(varied.features, z, task.weights(varied))
+
+
+def classification_loss(logits: Float[Array, " event"], weights: Float[Array, "event 2"]) -> Float[Array, ""]:
+    """Return the balanced cross-entropy `mean(w_1 ln(1 + e^-f) + w_0 ln(1 + e^f))`, in nats."""
+    return jnp.mean(weights[:, 0] * jax.nn.softplus(-logits) + weights[:, 1] * jax.nn.softplus(logits))
+
+
+@functools.lru_cache(maxsize=64)
+def make_optimiser(kind: str, weight_decay: float) -> optax.GradientTransformation:
+    """Return the optimiser without its learning rate; one object a setting, so that nothing recompiles."""
+    if kind == "rmsprop":
+        return optax.scale_by_rms(decay=0.9)
+    decay = optax.add_decayed_weights(weight_decay, mask=functools.partial(jax.tree.map, lambda leaf: leaf.ndim >= 2))
+    return optax.chain(optax.scale_by_adam(), decay)
+
+
+def squared_weights(player: PyTree) -> Float[Array, ""]:
+    """Return the sum of squared entries of all weight matrices."""
+    matrices = [leaf for leaf in jax.tree.leaves(eqx.filter(player, eqx.is_inexact_array)) if leaf.ndim >= 2]
+    return sum((jnp.sum(m**2) for m in matrices), jnp.zeros(()))
+
+
+def descend(
+    optimiser: optax.GradientTransformation,
+    loss: Callable[[PyTree], Float[Array, ""]],
+    player: PyTree,
+    state: PyTree,
+    rate: Float[Array, ""],
+) -> tuple[PyTree, PyTree, Float[Array, ""]]:
+    """Make one step of `player` down `loss`; return the new player, optimiser state and the loss."""
+    value, gradient = eqx.filter_value_and_grad(loss)(player)
+    parameters = eqx.filter(player, eqx.is_inexact_array)
+    updates, state = optimiser.update(gradient, state, parameters)
+    return eqx.apply_updates(player, jax.tree.map(lambda u: -rate * u, updates)), state, value
+
+
+class AbstractGame(abc.ABC):
+    """The rules of a training: who the players are and what one step does.
+
+    Games are frozen dataclasses: hashable, static under `jit`. What changes from step to step or is
+    scanned over (learning rates, the strength of an adversary) comes in `controls`.
+    """
+
+    settings: TrainingSettings
+
+    @abc.abstractmethod
+    def begin(self, players: PyTree) -> PyTree:
+        """Return the optimiser state."""
+
+    @abc.abstractmethod
+    def step(
+        self,
+        players: PyTree,
+        state: PyTree,
+        batch: Callable[[Key[Array, ""]], Batch],
+        controls: Float[Array, " control"],
+        key: Key[Array, ""],
+    ) -> tuple[PyTree, PyTree, Float[Array, ""]]:
+        """Make one step; `batch(key)` gives the step's events at freshly drawn nuisance values."""
+
+    @abc.abstractmethod
+    def score(self, players: PyTree, batch: Batch, controls: Float[Array, " control"]) -> Float[Array, ""]:
+        """Return the validation loss of a batch (a mean over events)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Descent(AbstractGame):
+    """One network descending the balanced cross-entropy."""
+
+    settings: TrainingSettings
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        return make_optimiser(self.settings.optimiser, self.settings.weight_decay)
+
+    def begin(self, players: PyTree) -> PyTree:
+        """Return the optimiser state."""
+        return self._optimiser.init(eqx.filter(players, eqx.is_inexact_array))
+
+    def step(
+        self,
+        players: PyTree,
+        state: PyTree,
+        batch: Callable[[Key[Array, ""]], Batch],
+        controls: Float[Array, " control"],
+        key: Key[Array, ""],
+    ) -> tuple[PyTree, PyTree, Float[Array, ""]]:
+        """Descend once; `controls[0]` is the learning rate."""
+        seen = batch(key)
+
+        def loss(network: Any) -> Float[Array, ""]:
+            value = classification_loss(network(seen.features, seen.z), seen.weights)
+            return value + self.settings.l2 * squared_weights(network) if self.settings.l2 else value
+
+        return descend(self._optimiser, loss, players, state, controls[0])
+
+    def score(self, players: PyTree, batch: Batch, controls: Float[Array, " control"]) -> Float[Array, ""]:
+        """Return the balanced cross-entropy."""
+        return classification_loss(players(batch.features, batch.z), batch.weights)
+
+
+@eqx.filter_jit
+def train_chunk(
+    game: AbstractGame,
+    case: AbstractCase,
+    task: Task,
+    draw: Draw,
+    players: PyTree,
+    state: PyTree,
+    events: Events,
+    controls: Float[Array, "step control"],
+    key: Key[Array, ""],
+) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
+    """Make `step` steps over `events`, whose arrays are `[step * batch, ...]`."""
+    steps = controls.shape[0]
+    batches = jax.tree.map(lambda a: a.reshape(steps, -1, *a.shape[1:]), events)
+    arrays, static = eqx.partition(players, eqx.is_array)
+
+    def one(carry: tuple[PyTree, PyTree], step: tuple[Events, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:
+        events, controls, key = step
+        made = functools.partial(make_batch, case, task, draw, events)
+        players, state, loss = game.step(eqx.combine(carry[0], static), carry[1], made, controls, key)
+        return (eqx.filter(players, eqx.is_array), state), loss
+
+    (arrays, state), losses = jax.lax.scan(one, (arrays, state), (batches, controls, jax.random.split(key, steps)))
+    return eqx.combine(arrays, static), state, losses
+
+
+@eqx.filter_jit
+def _score_block(
+    game: AbstractGame,
+    case: AbstractCase,
+    task: Task,
+    draw: Draw,
+    players: PyTree,
+    events: Events,
+    controls: Float[Array, " control"],
+    key: Key[Array, ""],
+) -> Float[Array, ""]:
+    return game.score(players, make_batch(case, task, draw, events, key), controls)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What a training needs besides the rules: the events, and where nuisances are drawn."""
+
+    case: AbstractCase
+    table: EventTable
+    task: Task
+    draw: Draw
+    training: np.ndarray
+    stopping: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Losses of one training, one entry an evaluation.
+
+    Attributes:
+        step: steps made before the evaluation.
+        training: mean loss of the steps since the evaluation before.
+        validation: loss on the validation events.
+        best: index of the evaluation whose network was kept.
+    """
+
+    step: np.ndarray
+    training: np.ndarray
+    validation: np.ndarray
+    best: int
+
+
+def count_steps(settings: TrainingSettings, events: int) -> int:
+    """Return the number of steps, a multiple of the chunk length."""
+    steps = max(settings.passes * events / settings.batch, settings.minimum_steps)
+    return CHUNK_STEPS * max(1, math.ceil(steps / CHUNK_STEPS))
+
+
+def learning_rates(settings: TrainingSettings, steps: int) -> np.ndarray:
+    """Return the learning rate of every step, `[step]`."""
+    warm = round(settings.warmup * steps)
+    t = np.arange(steps)
+    ramp = np.minimum(1.0, (t + 1) / max(warm, 1))
+    fall = 0.5 * (1 + np.cos(np.pi * np.clip((t - warm) / max(steps - warm, 1), 0, 1)))
+    return settings.learning_rate * ramp * (fall if settings.schedule == "cosine" else 1.0)
+
+
+def _shuffled(index: np.ndarray, size: int, seed: np.random.SeedSequence) -> Iterator[np.ndarray]:
+    """Yield `size` indices at a time, pass after pass, each pass in a new order."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    left = np.empty(0, index.dtype)
+    while True:
+        while len(left) < size:
+            left = np.concatenate([left, generator.permutation(index)])
+        yield left[:size]
+        left = left[size:]
+
+
+def train(
+    game: AbstractGame,
+    players: PyTree,
+    lesson: Lesson,
+    controls: Float[np.ndarray, "step control"],
+    seed: int,
+    words: tuple[str | int, ...],
+    progress: Progress,
+) -> tuple[PyTree, History]:
+    """Train `players` and return those of the best evaluation.
+
+    Events stream from the host in chunks of fixed shape, so memory does not grow with the table and
+    nothing compiles twice for the same network.
+
+    Args:
+        game: the rules.
+        players: networks at the start.
+        lesson: events and nuisance draws.
+        controls: what each step is told, learning rates among it; its length is the number of steps.
+        seed: the study's seed.
+        words: the name of this training's random stream.
+        progress: told after each chunk.
+
+    Raises:
+        DataError: the loss is not finite, as with extreme weights or too high a learning rate.
+    """
+    settings, batch = game.settings, game.settings.batch
+    state = game.begin(players)
+    key = named_key(seed, *words)
+    order = np.random.SeedSequence([int(v) for v in np.asarray(jax.random.key_data(jax.random.fold_in(key, 0)))])
+    stream = _shuffled(lesson.training, CHUNK_STEPS * batch, order)
+    chunks = len(controls) // CHUNK_STEPS
+    every = max(1, round(chunks / settings.evaluations))
+    stopping = lesson.stopping[:EVALUATION_EVENTS]
+    best, best_loss, kept, waited = players, math.inf, 0, 0
+    rows: list[tuple[int, float, float]] = []
+    recent: list[Array] = []
+    for chunk in range(chunks):
+        events = lesson.table.slice(next(stream))
+        part = jnp.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], jnp.float32)
+        players, state, losses = train_chunk(
+            game, lesson.case, lesson.task, lesson.draw, players, state, events, part, jax.random.fold_in(key, chunk + 1)
+        )
+        recent.append(losses)
+        progress(str(words[0]), chunk + 1, chunks)
+        if (chunk + 1) % every and chunk + 1 < chunks:
+            continue
+        training = float(np.mean([np.mean(np.asarray(r)) for r in recent]))
+        recent = []
+        validation = _validate(game, players, lesson, stopping, part[-1], named_key(seed, "validation"))
+        if not (math.isfinite(training) and math.isfinite(validation)):
+            raise DataError(
+                f"training '{words[0]}' diverged after {(chunk + 1) * CHUNK_STEPS} steps (loss {training:g});"
+                " lower training.learning_rate, or look for extreme weights"
+            )
+        rows.append(((chunk + 1) * CHUNK_STEPS, training, validation))
+        if validation < best_loss or settings.patience is None:
+            best, best_loss, kept, waited = players, validation, len(rows) - 1, 0
+        else:
+            waited += 1
+            if settings.patience is not None and waited >= settings.patience:
+                break
+    step, training_loss, validation_loss = (np.array(column) for column in zip(*rows, strict=True))
+    progress(str(words[0]), chunks, chunks)
+    return best, History(step, training_loss, validation_loss, kept)
+
+
+def _validate(
+    game: AbstractGame,
+    players: PyTree,
+    lesson: Lesson,
+    index: np.ndarray,
+    controls: Float[Array, " control"],
+    key: Key[Array, ""],
+) -> float:
+    """Return the validation loss, at the same nuisance draws in every evaluation."""
+    total = 0.0
+    for number, (_, events) in enumerate(lesson.table.blocks(index, EVALUATION_BLOCK)):
+        key_of_block = jax.random.fold_in(key, number)
+        loss = _score_block(game, lesson.case, lesson.task, lesson.draw, players, events, controls, key_of_block)
+        total += float(loss) * EVALUATION_BLOCK
+    return total / len(index)

@@ -1,0 +1,1 @@
+"""One file a strategy; a new file here is found by its `STRATEGIES.register`."""

@@ -1,0 +1,238 @@
+"""Adversarial training of a pivot: the score is made independent of the nuisances.
+
+The classifier plays against an adversary that infers the nuisances from the score:
+`min_f max_r  L_f - lambda L_r`. The adversary is a regression (arXiv:2105.08742) or a Gaussian mixture
+that models the whole density of the nuisances given the score (arXiv:1611.01046).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+from pydantic import Field
+
+from systwise.cases import Progress, no_progress
+from systwise.learn._network import AbstractNetwork, NetworkSettings, Scaler, multilayer
+from systwise.learn._observable import stack_networks
+from systwise.learn._strategy import (
+    STRATEGIES,
+    AbstractNetworkStrategy,
+    Problem,
+    Trained,
+    blind_network,
+    lesson_of,
+    nuisance_scaler,
+    relabel,
+    trainable,
+)
+from systwise.learn._training import (
+    AbstractGame,
+    Batch,
+    History,
+    TrainingSettings,
+    classification_loss,
+    count_steps,
+    descend,
+    learning_rates,
+    make_optimiser,
+    train,
+)
+from systwise.random import named_key
+
+
+class Adversary(eqx.Module):
+    """A network that infers the scaled nuisances from the score."""
+
+    target_scaler: Scaler
+    mlp: eqx.nn.MLP
+    kind: Literal["mixture", "regression"] = eqx.field(static=True)
+    components: int = eqx.field(static=True)
+
+    def loss(
+        self, logits: Float[Array, " event"], z: Float[Array, "event nuisance"], weights: Float[Array, " event"]
+    ) -> Float[Array, ""]:
+        """Return the weighted mean loss: squared error, or minus the log-density in nats, per event."""
+        target = self.target_scaler(z)
+        # Squashed views of the logit: resolution where events are, bounded where they are not.
+        seen = jnp.stack([jnp.tanh(logits / 2), jnp.tanh(logits / 6), logits / 6], axis=-1)
+        out = jax.vmap(self.mlp)(seen)
+        if self.kind == "regression":
+            value = jnp.sum((out - target) ** 2, axis=-1)
+        else:
+            value = -self._log_density(out, target)
+        return jnp.sum(weights * value) / jnp.sum(weights)
+
+    def _log_density(self, out: Float[Array, "event out"], target: Float[Array, "event nuisance"]) -> Float[Array, " event"]:
+        count, size = self.components, target.shape[1]
+        fraction = jax.nn.log_softmax(out[:, :count])
+        mean = out[:, count : count + count * size].reshape(-1, count, size)
+        log_width = jnp.clip(out[:, count + count * size :].reshape(-1, count, size), -4.0, 3.0)
+        pull = (target[:, None, :] - mean) * jnp.exp(-log_width)
+        log_gauss = -0.5 * pull**2 - log_width - 0.5 * jnp.log(2 * jnp.pi)
+        return jax.nn.logsumexp(fraction + log_gauss.sum(axis=-1), axis=-1)
+
+
+class Players(eqx.Module):
+    """The classifier and its adversary."""
+
+    classifier: AbstractNetwork
+    adversary: Adversary
+
+
+CLASSIFIER_RATE, ADVERSARY_RATE, STRENGTH = range(3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pivot(AbstractGame):
+    """Alternate `adversary_steps` steps of the adversary with one of the classifier.
+
+    Controls of a step: learning rate of the classifier, learning rate of the adversary, lambda.
+    """
+
+    settings: TrainingSettings
+    adversary_steps: int
+    on_both: bool
+
+    def begin(self, players: Players) -> PyTree:
+        """Return both optimiser states."""
+        optimiser = make_optimiser(self.settings.optimiser, self.settings.weight_decay)
+        return optimiser.init(trainable(players.classifier)), optimiser.init(trainable(players.adversary))
+
+    def _pivot_weights(self, weights: Float[Array, "event 2"]) -> Float[Array, " event"]:
+        return weights.sum(axis=1) if self.on_both else weights[:, 1]
+
+    def step(
+        self,
+        players: Players,
+        state: PyTree,
+        batch: Callable[[Key[Array, ""]], Batch],
+        controls: Float[Array, " control"],
+        key: Key[Array, ""],
+    ) -> tuple[Players, PyTree, Float[Array, ""]]:
+        """Train the adversary at fresh nuisance draws, then the classifier against it."""
+        optimiser = make_optimiser(self.settings.optimiser, self.settings.weight_decay)
+        classifier, (classifier_state, adversary_state) = players.classifier, state
+        keys = jax.random.split(key, self.adversary_steps + 1)
+        arrays, static = eqx.partition(players.adversary, eqx.is_array)
+
+        def train_adversary(carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+            def one(carry: tuple[PyTree, PyTree], key: Key[Array, ""]) -> tuple[tuple[PyTree, PyTree], None]:
+                seen = batch(key)
+                logits = jax.lax.stop_gradient(classifier(seen.features, seen.z))
+                weights = self._pivot_weights(seen.weights)
+                adversary, state, _ = descend(
+                    optimiser,
+                    lambda adversary: adversary.loss(logits, seen.z, weights),
+                    eqx.combine(carry[0], static),
+                    carry[1],
+                    controls[ADVERSARY_RATE],
+                )
+                return (eqx.filter(adversary, eqx.is_array), state), None
+
+            return jax.lax.scan(one, carry, keys[1:])[0]
+
+        # While the classifier is pre-trained the adversary rests, and costs nothing.
+        active = controls[ADVERSARY_RATE] > 0
+        arrays, adversary_state = jax.lax.cond(active, train_adversary, lambda c: c, (arrays, adversary_state))
+        adversary = eqx.combine(arrays, static)
+        seen = batch(keys[0])
+
+        def loss(network: AbstractNetwork) -> Float[Array, ""]:
+            logits = network(seen.features, seen.z)
+            value = classification_loss(logits, seen.weights)
+            return value - controls[STRENGTH] * adversary.loss(logits, seen.z, self._pivot_weights(seen.weights))
+
+        classifier, classifier_state, value = descend(
+            optimiser, loss, classifier, classifier_state, controls[CLASSIFIER_RATE]
+        )
+        return Players(classifier, adversary), (classifier_state, adversary_state), value
+
+    def score(self, players: Players, batch: Batch, controls: Float[Array, " control"]) -> Float[Array, ""]:
+        """Return the value of the game, `L_f - lambda L_r`."""
+        logits = players.classifier(batch.features, batch.z)
+        adversary = players.adversary.loss(logits, batch.z, self._pivot_weights(batch.weights))
+        return classification_loss(logits, batch.weights) - controls[STRENGTH] * adversary
+
+
+def phase_controls(settings: Adversarial, steps: int) -> np.ndarray:
+    """Return the controls of every step, `[step, 3]`.
+
+    Three phases: the classifier alone, the adversary alone, then the game, in which lambda rises
+    linearly over the first tenth.
+    """
+    first = round(settings.pretrain_classifier * steps)
+    second = first + round(settings.pretrain_adversary * steps)
+    rates = np.zeros((steps, 3))
+    game = steps - second
+    rates[:first, CLASSIFIER_RATE] = settings.training.learning_rate
+    rates[first:, ADVERSARY_RATE] = settings.adversary_rate
+    rates[second:, CLASSIFIER_RATE] = learning_rates(settings.training, game)
+    rates[second:, STRENGTH] = settings.strength * np.minimum(1.0, (np.arange(game) + 1) / max(1, 0.1 * game))
+    return rates
+
+
+@STRATEGIES.register
+class Adversarial(AbstractNetworkStrategy):
+    """Make the score a pivot with respect to the nuisances."""
+
+    name = "adversarial"
+    summary = "score made independent of the nuisance by an adversary (arXiv:1611.01046, arXiv:2105.08742)"
+    order = 40
+    decorrelates = True
+
+    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(patience=None, weight_decay=0.0))
+    """How both descend; the value of a game is no measure of progress, so the last network is kept."""
+    strength: float = Field(15.0, ge=0, alias="lambda")
+    """Strength lambda of the adversary."""
+    adversary: Literal["mixture", "regression"] = "mixture"
+    """What the adversary models: the density of the nuisances, or their mean."""
+    mixture_components: int = Field(5, ge=1)
+    """Gaussians of the mixture."""
+    adversary_network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=2, width=32))
+    """The adversary's network."""
+    adversary_steps: int = Field(1, ge=1)
+    """Adversary steps K between two classifier steps; 1 is plain gradient reversal."""
+    adversary_rate: float = Field(3e-3, gt=0)
+    """Learning rate of the adversary, constant."""
+    pretrain_classifier: float = Field(0.2, ge=0, lt=0.5)
+    """Fraction of the steps in which the classifier trains alone."""
+    pretrain_adversary: float = Field(0.05, ge=0, lt=0.5)
+    """Fraction of the steps, after those, in which the adversary trains alone."""
+    pivot_on: Literal["background", "both"] = "background"
+    """Classes whose score is made independent."""
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Train the pair over the training ranges and keep the classifier."""
+        start = time.perf_counter()
+        game = Pivot(self.training, self.adversary_steps, self.pivot_on == "both")
+        networks: list[AbstractNetwork] = []
+        histories: list[History] = []
+        for fold in range(problem.split.folds):
+            lesson = lesson_of(problem, fold, problem.training_draw())
+            classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
+            players = Players(classifier, self._fresh_adversary(problem, named_key(seed, "adversary", fold)))
+            controls = phase_controls(self, count_steps(self.training, len(lesson.training)))
+            label = relabel(progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name)
+            players, history = train(game, players, lesson, controls, seed, ("train", fold), label)
+            networks.append(players.classifier)
+            histories.append(history)
+        return Trained(stack_networks(networks, moving=False), tuple(histories), time.perf_counter() - start)
+
+    def _fresh_adversary(self, problem: Problem, key: Key[Array, ""]) -> Adversary:
+        count = len(problem.case.nuisances)
+        outputs = count if self.adversary == "regression" else self.mixture_components * (1 + 2 * count)
+        mlp = multilayer(self.adversary_network, 3, outputs, key)
+        if self.adversary == "mixture":
+            # Spread the first means over the training range, which has unit variance after scaling.
+            means = jnp.repeat(jnp.linspace(-1.5, 1.5, self.mixture_components), count)
+            bias = mlp.layers[-1].bias.at[self.mixture_components : self.mixture_components * (1 + count)].set(means)
+            mlp = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
+        return Adversary(nuisance_scaler(problem.case), mlp, self.adversary, self.mixture_components)

@@ -1,0 +1,44 @@
+"""Uncertainty-aware learning (arXiv:2105.08742): the classifier is told the nuisances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from systwise.cases import Progress, no_progress
+from systwise.learn._network import Halves, NetworkSettings, Told
+from systwise.learn._strategy import (
+    STRATEGIES,
+    AbstractNetworkStrategy,
+    Problem,
+    Trained,
+    fit_networks,
+    told_network,
+)
+
+
+def halves_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Halves:
+    """Return two fresh networks joined at the nominal value of the first nuisance."""
+    below, above = jax.random.split(key)
+    parts: list[Told] = [told_network(settings, problem, index, k) for k in (below, above)]
+    return Halves(*parts, jnp.asarray(problem.nominal[0], jnp.float32))
+
+
+@STRATEGIES.register
+class Aware(AbstractNetworkStrategy):
+    """Give the nuisances to the network and evaluate it at the hypothesised values."""
+
+    name = "aware"
+    summary = "told the nuisance values; its score moves with the hypothesis (arXiv:2105.08742)"
+    order = 50
+
+    halves: bool = False
+    """Two networks joined at the nominal value, as in the paper, instead of one."""
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Train on events varied over the training ranges, nuisances among the inputs."""
+        make = halves_network if self.halves else told_network
+        return fit_networks(self, problem, problem.training_draw(), make, seed, progress, moving=True)

@@ -1,0 +1,49 @@
+"""The exact scores of cases whose densities are known; nothing is trained."""
+
+from __future__ import annotations
+
+from systwise.cases import Progress, no_progress
+from systwise.errors import ConfigError
+from systwise.learn._observable import TruthObservable
+from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
+
+
+def exact_score(strategy: AbstractStrategy, problem: Problem, moving: bool) -> Trained:
+    """Return the case's exact score.
+
+    Raises:
+        ConfigError: nobody knows the optimum of this case.
+    """
+    if problem.case.truth is None:
+        raise ConfigError(f"strategy '{strategy.name}' needs a known optimum, which case '{problem.case.name}' has not; leave it out")
+    return Trained(TruthObservable(moving=moving, folds=1, case=problem.case), (), 0.0)
+
+
+@STRATEGIES.register
+class Optimal(AbstractStrategy):
+    """The exact density ratio at the hypothesised nuisances."""
+
+    name = "optimal"
+    summary = "exact density ratio at the hypothesised nuisance (cases with a known optimum)"
+    order = 60
+    needs_truth = True
+    is_yardstick = True
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Return the exact score, moving with the hypothesis."""
+        return exact_score(self, problem, moving=True)
+
+
+@STRATEGIES.register
+class OptimalNominal(AbstractStrategy):
+    """The exact density ratio at the nominal nuisances."""
+
+    name = "optimal_nominal"
+    summary = "exact density ratio at the nominal nuisance (cases with a known optimum)"
+    order = 61
+    needs_truth = True
+    is_yardstick = True
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Return the exact score at nominal."""
+        return exact_score(self, problem, moving=False)

@@ -1,0 +1,237 @@
+"""Figures of what comes out: likelihood maps, profiled curves, and the summary of all widths."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from systwise.report._numbers import significant
+from systwise.report._rows import TruePoint, binnings, find, main_entries, true_points
+from systwise.report._style import GREY, grid, looks, mesh, multiples, note, nuisance_label, poi_label
+from systwise.study._plotdata import LikelihoodScan
+from systwise.study._results import Results
+
+
+def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, binning: str) -> list[LikelihoodScan]:
+    """Return the scans of a true point and binning, in the order of the table's rows."""
+    found = []
+    for entry in main_entries(results):
+        for scan in scans:
+            key = (scan.strategy, scan.observable, scan.convention, scan.binning)
+            if key == (entry.strategy, entry.observable, entry.convention, binning) and point.same(scan.true):
+                found.append(scan)
+                break
+    return found
+
+
+def _labels(results: Results) -> dict[tuple[str, str, str], str]:
+    return {(e.strategy, e.observable, e.convention): e.label for e in main_entries(results)}
+
+
+def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning: str) -> Figure | None:
+    """Draw the NLL over parameter of interest and nuisance, one panel a strategy and true point.
+
+    Colours are delta NLL on a logarithmic scale; contours lie at 0.5 and 2, whose projections are
+    the profiled 68 % and 95 % intervals.
+    """
+    points = [p for p in true_points(results) if _own(scans, results, p, binning)]
+    if not points:
+        return None
+    table = {p.label: _own(scans, results, p, binning) for p in points}
+    first = table[points[0].label]
+    keys = [(s.strategy, s.observable, s.convention) for s in first]
+    labels = _labels(results)
+    figure, panels = multiples(
+        len(keys),
+        len(points),
+        poi_label(first[0].poi),
+        [nuisance_label(results, first[0].nuisance)] * len(points),
+        panel=(2.4, 1.9),
+        margins=(0.8, 1.1, 0.65, 0.4),
+        space=(0.15, 0.34),
+    )
+    image = None
+    for row, point in enumerate(points):
+        for key, own in zip(keys, panels, strict=True):
+            axis = own[row]
+            axis.set_title(point.label if row else f"{labels[key]}, {point.label}", fontsize=9, pad=3)
+            scan = next((s for s in table[point.label] if (s.strategy, s.observable, s.convention) == key), None)
+            if scan is None or not np.isfinite(scan.map_nll).any():
+                note(axis, "no likelihood", x=0.5, y=0.5, ha="center", va="center")
+                continue
+            colours = {"norm": LogNorm(0.1, 1e4), "cmap": "viridis_r"}
+            image = mesh(axis, scan.map_poi, scan.map_nuisance, np.maximum(scan.map_nll, 0.1), **colours)
+            _draw_minimum(axis, scan)
+    if image is not None:
+        width, height = figure.get_size_inches()
+        bar = figure.add_axes((1 - 0.9 / width, 0.65 / height, 0.16 / width, 1 - 1.05 / height))
+        figure.colorbar(image, cax=bar, label=r"$\Delta$NLL", extend="both")
+    return figure
+
+
+def _draw_minimum(axis, scan: LikelihoodScan) -> None:  # noqa: ANN001
+    """Draw the contours, the valley of the profile, and the best fit with its interval."""
+    nll = np.where(np.isfinite(scan.map_nll), scan.map_nll, 1e9)
+    # A region narrower than the grid has no contour worth drawing, only the bar of the interval.
+    rows = (nll < 2).any(axis=1).sum()
+    if rows >= 3 and nll.min() < 0.5:
+        axis.contour(scan.map_poi, scan.map_nuisance, nll, [0.5, 2], colors="w", linestyles=["-", "--"], linewidths=1.2)
+    near = np.isfinite(scan.profiled) & (scan.profiled < 8)
+    if near.any():
+        axis.plot(scan.poi_values[near], scan.nuisance_hat[near], color="#ffa90e", linewidth=1.0)
+    inside = scan.poi_values[scan.profiled <= 0.5]
+    if len(inside) > 1:
+        axis.plot([inside.min(), inside.max()], [scan.estimate_nuisance] * 2, color="#bd1f01", linewidth=2.2)
+    axis.plot(scan.estimate_poi, scan.estimate_nuisance, "x", color="#bd1f01", markersize=7, markeredgewidth=2)
+    if scan.second_minimum is not None:
+        axis.plot(scan.estimate_poi, scan.second_minimum, "+", color="#bd1f01", markersize=9, markeredgewidth=1.5)
+    axis.set_xlim(scan.map_poi[0], scan.map_poi[-1])
+    axis.set_ylim(scan.map_nuisance[0], scan.map_nuisance[-1])
+
+
+def local_width(scan: LikelihoodScan) -> np.ndarray:
+    """Return `|mu - mu_hat| / sqrt(2 delta NLL)` at each scanned value.
+
+    It is sigma where delta NLL = 0.5, constant for a parabola, and undefined (NaN) at the minimum.
+    """
+    rise = np.where(np.isfinite(scan.profiled), scan.profiled, 0)
+    known = rise > 0.02
+    return np.where(known, np.abs(scan.poi_values - scan.estimate_poi) / np.sqrt(2 * np.where(known, rise, 1)), np.nan)
+
+
+def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning: str) -> Figure | None:
+    """Draw the profiled NLL of all strategies, one column a true point, with the ratio of widths.
+
+    The ratio panel shows the width that each curve has at each value, over the bound where it is
+    known and over the narrowest curve elsewhere.
+    """
+    points = [p for p in true_points(results) if _own(scans, results, p, binning)]
+    if not points:
+        return None
+    figure, axes = grid(
+        2,
+        len(points),
+        panel=(4.2, 2.6),
+        margins=(0.8, 0.25, 0.65, 0.9),
+        space=(0.3, 0.15),
+        sharex="col",
+        sharey="row",
+        height_ratios=[2.2, 1],
+    )
+    labels = _labels(results)
+    look = looks([entry.strategy for entry in main_entries(results)])
+    top, bounded = 1.5, False
+    for column, point in enumerate(points):
+        main, ratio = axes[:, column]
+        own = _own(scans, results, point, binning)
+        bound = next((r.bound for r in results.measurements if r.bound and point.same(r.true)), None)
+        widths = [_width_at_half(scan) for scan in own]
+        reference = bound or min((w for w in widths if np.isfinite(w)), default=np.nan)
+        bounded = bounded or bound is not None
+        reach = 0.0
+        for scan, width in zip(own, widths, strict=True):
+            style = look[scan.strategy]
+            label = labels[scan.strategy, scan.observable, scan.convention]
+            main.plot(scan.poi_values, scan.profiled, color=style.colour, linestyle=style.line, label=label)
+            ratio.plot(scan.poi_values, local_width(scan) / reference, color=style.colour, linestyle=style.line, linewidth=1.4)
+            near = np.abs(scan.poi_values - scan.estimate_poi)[scan.profiled <= 4.5]
+            reach = max(reach, near.max(initial=0.0))
+            if np.isfinite(width) and np.isfinite(reference):
+                top = max(top, 1.15 * width / reference)
+        for level, text in ((0.5, "68 %"), (2.0, "95 %")):
+            main.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
+            main.text(0.99, level + 0.05, text, transform=main.get_yaxis_transform(), ha="right", color=GREY, fontsize=9)
+        if own and reach > 0:
+            middle = own[0].estimate_poi
+            main.set_xlim(middle - 1.05 * reach, middle + 1.05 * reach)
+        main.set_title(f"true {point.label}, {binning} binning")
+        ratio.axhline(1, color="k", linewidth=0.8)
+        if own:
+            ratio.set_xlabel(poi_label(own[0].poi))
+    axes[0, 0].set_ylim(0, 4)
+    axes[1, 0].set_ylim(0.85, min(top, 4))
+    axes[0, 0].set_ylabel(r"profiled $\Delta$NLL")
+    axes[1, 0].set_ylabel("width / bound" if bounded else "width / best")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", fontsize=9, ncols=min(len(names), 4 if len(points) > 1 else 2))
+    return figure
+
+
+def _width_at_half(scan: LikelihoodScan) -> float:
+    """Return half the interval at 0.5 by linear interpolation, NaN where a side is missing."""
+    inside = np.flatnonzero(scan.profiled <= 0.5)
+    if len(inside) == 0 or inside[0] == 0 or inside[-1] == len(scan.profiled) - 1:
+        return float("nan")
+
+    def crossing(outer: int, inner: int) -> float:
+        y, x = scan.profiled, scan.poi_values
+        return x[inner] + (0.5 - y[inner]) / (y[outer] - y[inner]) * (x[outer] - x[inner])
+
+    return 0.5 * (crossing(inside[-1] + 1, inside[-1]) - crossing(inside[0] - 1, inside[0]))
+
+
+def summary_figure(results: Results, poi: str) -> Figure:
+    """Draw sigma of every strategy at every true point, one bar a binning, the bound as a line.
+
+    The dark part of a bar is the statistics-only width, the error bar the spread over seeds.
+    """
+    rows, points, kinds = main_entries(results), true_points(results), binnings(results)
+    look = looks([entry.strategy for entry in rows])
+    columns = min(len(points), 3)
+    lines = -(-len(points) // columns)
+    figure, axes = grid(
+        lines,
+        columns,
+        panel=(4.2, 0.45 + 0.27 * len(rows) * max(len(kinds), 1)),
+        margins=(1.75, 0.3, 0.65, 0.9),
+        space=(0.25, 0.75),
+        sharex=True,
+        sharey=True,
+    )
+    sigmas = [row.sigma.mean for row in results.summaries if row.poi == poi and row.sigma.mean is not None]
+    right = 1.32 * max(sigmas, default=1.0)
+    step = 0.8 / max(len(kinds), 1)
+    for axis in axes.flat[len(points) :]:
+        axis.set_visible(False)
+    for axis, point in zip(axes.flat, points, strict=False):
+        for height, entry in enumerate(rows):
+            for number, binning in enumerate(kinds):
+                y = height + (number - (len(kinds) - 1) / 2) * step
+                row = find(results, entry, point, binning, poi)
+                if row is None:
+                    continue
+                if row.sigma.mean is None:
+                    axis.text(0.01 * right, y, f"no interval ({row.converged}/{row.seeds} converged)", va="center", fontsize=8)
+                    continue
+                failed = row.converged < row.seeds
+                alpha = 0.45 if number == 0 and len(kinds) > 1 else 0.85
+                box = {"height": 0.86 * step, "color": look[entry.strategy].colour, "linewidth": 0}
+                axis.barh(y, row.sigma.mean, alpha=0.25 if failed else alpha, xerr=row.sigma.spread, ecolor="k", **box)
+                if row.sigma_stat_only.mean is not None:
+                    stat = min(row.sigma_stat_only.mean, row.sigma.mean)
+                    axis.barh(y, stat, height=0.3 * step, color="k", alpha=0.55, linewidth=0)
+                text = significant(row.sigma.mean) + (" not converged" if failed else "")
+                axis.text(row.sigma.mean + (row.sigma.spread or 0) + 0.015 * right, y, text, va="center", fontsize=8)
+        bound = next((r.bound for r in results.measurements if r.bound and r.poi == poi and point.same(r.true)), None)
+        if bound:
+            axis.axvline(bound, color="k", linestyle="--", linewidth=1.2)
+        axis.set_title(f"true {point.label}")
+        axis.set_xlabel(rf"$\sigma$({poi_label(poi)})")
+        axis.tick_params(labelbottom=True)
+    axes[0, 0].set_yticks(range(len(rows)), [entry.label for entry in rows])
+    axes[0, 0].set_ylim(len(rows) - 0.45, -0.55)
+    axes[0, 0].set_xlim(0, right)
+    for axis in axes.flat:
+        axis.tick_params(axis="y", length=0)
+    handles = [
+        Patch(color=GREY, alpha=0.45 if n == 0 and len(kinds) > 1 else 0.85, label=f"{name} binning")
+        for n, name in enumerate(kinds)
+    ]
+    handles.append(Patch(color="k", alpha=0.55, label="statistics only"))
+    if any(record.bound for record in results.measurements):
+        handles.append(Line2D([], [], color="k", linestyle="--", label="Cramér–Rao bound"))
+    figure.legend(handles=handles, loc="upper center", ncols=2 if columns == 1 else len(handles), fontsize=9)
+    return figure

@@ -1,0 +1,89 @@
+"""The report as one HTML file that needs nothing else: style and figures are inside."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from systwise.report._headline import caveats, headline, second_minima
+from systwise.report._numbers import significant
+from systwise.report._rows import binnings, pois
+from systwise.report._table import sections
+from systwise.study._results import Results
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure that was written.
+
+    Attributes:
+        name: of the files, without ending.
+        title: short.
+        caption: what it shows and what to see in it.
+        png: the file.
+    """
+
+    name: str
+    title: str
+    caption: str
+    png: Path
+
+    @property
+    def data(self) -> str:
+        """The PNG in base64."""
+        return base64.b64encode(self.png.read_bytes()).decode("ascii")
+
+
+def seconds(value: float | None) -> str:
+    """Return a time span as a person says it.
+
+    >>> seconds(0.0421), seconds(42.1), seconds(754.0)
+    ('0.04 s', '42.1 s', '12 min 34 s')
+    """
+    if value is None:
+        return "–"
+    if value >= 120:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest} s"
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+
+
+def _timings(results: Results) -> list[tuple[str, str]]:
+    times = results.timings
+    rows = [("generate", times.generate)]
+    rows += [(f"train {name}", value) for name, value in times.train.items()]
+    rows += [(f"score {name}", value) for name, value in times.score.items()]
+    rows += [("fit", times.fit), ("report", times.report), ("total", times.total)]
+    return [(name, seconds(value)) for name, value in rows if value is not None]
+
+
+def render(results: Results, drawings: list[Drawing]) -> str:
+    """Return the report as HTML text.
+
+    Args:
+        results: of the study.
+        drawings: figures, in the order in which they are shown.
+    """
+    source = resources.files("systwise.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    content: dict[str, Any] = {
+        "results": results,
+        "answers": headline(results),
+        "caveats": caveats(results),
+        "minima": second_minima(results),
+        "pois": pois(results),
+        "binnings": binnings(results),
+        "sections": sections,
+        "bounded": any(record.bound for record in results.measurements),
+        "drawings": drawings,
+        "settings": json.dumps(results.settings, indent=2, ensure_ascii=False),
+        "timings": _timings(results),
+        "significant": significant,
+    }
+    return environment.from_string(source).render(content)

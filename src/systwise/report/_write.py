@@ -1,0 +1,164 @@
+"""From a finished run's folder to its figures and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from systwise.report._events_figures import decision_figure, feature_figure, plane_figure
+from systwise.report._fit_figures import map_figure, profile_figure, summary_figure
+from systwise.report._html import Drawing, render
+from systwise.report._rows import binnings, pois
+from systwise.report._score_figures import history_figure, score_figure, template_figure, trade_off_figure
+from systwise.report._style import save_figure, style
+from systwise.study._atomic import write_atomically
+from systwise.study._plotdata import PlotData
+from systwise.study._results import Results
+
+RESULTS, PLOTS, REPORT, FIGURES = "results.json", "plots.npz", "report.html", "figures"
+MOST_NUISANCES = 3
+
+
+def write_report(directory: Path) -> Path:
+    """Draw all figures of a finished run and write its report.
+
+    Reads `results.json` and, where it is there, `plots.npz`; writes `figures/*.png`, `figures/*.pdf`
+    and `report.html`, which needs no other file. Nothing is computed again.
+
+    Args:
+        directory: output directory of a run.
+
+    Returns:
+        the path of `report.html`.
+
+    Raises:
+        ConfigError: a file is missing or damaged.
+    """
+    directory = Path(directory)
+    results = Results.load(directory / RESULTS)
+    plots = PlotData.load(directory / PLOTS) if (directory / PLOTS).exists() else PlotData()
+    drawings = draw(results, plots, directory / FIGURES)
+    text = render(results, drawings)
+    write_atomically(directory / REPORT, lambda file: file.write(text.encode()))
+    return directory / REPORT
+
+
+def draw(results: Results, plots: PlotData, folder: Path) -> list[Drawing]:
+    """Write every figure for which there is data; return them in the order of the report."""
+    drawings: list[Drawing] = []
+
+    def add(name: str, title: str, caption: str, figure: Figure | None) -> None:
+        if figure is not None:
+            drawings.append(Drawing(name, title, caption, save_figure(figure, folder, name)))
+
+    with style():
+        _results_figures(results, plots, add)
+        _score_figures(results, plots, add)
+        _event_figures(results, plots, add)
+    return drawings
+
+
+def preferred_binning(results: Results) -> str:
+    """Return the binning that small multiples show: the optimised one where there is one."""
+    kinds = binnings(results)
+    return "optimised" if "optimised" in kinds else kinds[0] if kinds else ""
+
+
+def _results_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+    measured = pois(results)
+    for poi in measured:
+        add(
+            "summary" if len(measured) == 1 else f"summary_{poi}",
+            f"σ({poi}) of every strategy",
+            "Bars are the profiled uncertainty, the dark part is what remains with the nuisances fixed; the rest of a "
+            "bar is the price of the systematic uncertainty. Compare strategies within one binning, then see what the "
+            "binning alone is worth. The dashed line is the Cramér–Rao bound, where it is known.",
+            summary_figure(results, poi),
+        )
+    for binning in binnings(results):
+        add(
+            f"profiles_{binning}",
+            f"Profiled likelihood, {binning} binning",
+            "Top: each curve crosses the dotted lines at the ends of its 68 % and 95 % intervals (first seed). Bottom: "
+            "the width |μ − μ̂| / √(2ΔNLL) relative to the bound or, without one, to the narrowest curve: a flat "
+            "line is a parabola, a slope an asymmetric interval.",
+            profile_figure(results, plots.likelihood_scans, binning),
+        )
+    binning = preferred_binning(results)
+    add(
+        "maps",
+        f"Likelihood over parameter of interest and nuisance, {binning} binning",
+        "Cross: best fit, with the 68 % interval as a bar; orange: the nuisance profiled at each value; plus: a second "
+        "minimum. White contours (ΔNLL = 0.5 solid, 2 dashed) are drawn where the grid resolves them. Two separate "
+        "bright regions mean that the data cannot tell two nuisance values apart.",
+        map_figure(results, plots.likelihood_scans, binning),
+    )
+
+
+def _score_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+    if plots.score_distributions:
+        add(
+            "scores",
+            "Score at different true nuisance values",
+            "KS is the distance between the background scores: near zero, the classifier does not feel the nuisance "
+            "(or, for a moving observable, follows it). A small KS is only worth something with a large AUC.",
+            score_figure(results, plots.score_distributions, plots.components),
+        )
+    binning = preferred_binning(results)
+    nuisances = list(dict.fromkeys(template.nuisance for template in plots.score_templates))[:MOST_NUISANCES]
+    for nuisance in nuisances:
+        chosen = [t for t in plots.score_templates if t.nuisance == nuisance and t.binning == binning]
+        if chosen:
+            add(
+                f"templates_{nuisance}",
+                f"Score templates against {nuisance}, {binning} binning",
+                "Content of each bin relative to the nominal value (dotted); grey where it is empty there. White "
+                "everywhere: the observable does not depend on the nuisance. A pattern that is mirrored at the dotted "
+                "line: the two sides cannot be told apart.",
+                template_figure(results, chosen, plots.components),
+            )
+    if plots.trade_offs:
+        add(
+            "trade_off",
+            "What decorrelation costs",
+            "A stronger adversary lowers the KS distance and, sooner or later, the AUC; the bottom panel is what counts.",
+            trade_off_figure(plots.trade_offs, pois(results)[0] if pois(results) else "mu"),
+        )
+    if plots.training_histories:
+        add(
+            "histories",
+            "Training",
+            "One line a seed. A validation loss that still falls at the end asks for more epochs; one that rises "
+            "above the training loss, for fewer or for more events.",
+            history_figure(plots.training_histories),
+        )
+
+
+def _event_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+    if plots.plane_densities:
+        add(
+            "plane",
+            "The data at three nuisance values",
+            "Contours hold 39 % and 86 % of each component; grey: nominal.",
+            plane_figure(results, plots.plane_densities, plots.components),
+        )
+    if plots.decision_functions:
+        add(
+            "decisions",
+            "Decision function of each strategy",
+            "Lines at scores 0.1, 0.5 (thick) and 0.9. A strategy that does not know the nuisance draws the same "
+            "picture twice; one that does turns with the data.",
+            decision_figure(results, plots.decision_functions),
+        )
+    if plots.feature_distributions:
+        figure, drawn = feature_figure(results, plots.feature_distributions, plots.components)
+        total = len(plots.feature_distributions)
+        some = f" The {drawn} of {total} features whose shape changes most." if drawn < total else ""
+        add(
+            "features",
+            "Features at three nuisance values",
+            "Fractions of the nominal yield, so that a change of rate shows as well as one of shape; beneath, the ratio "
+            f"to nominal.{some}",
+            figure,
+        )

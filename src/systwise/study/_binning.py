@@ -1,0 +1,54 @@
+"""Which bins an observable is measured in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from systwise.cases import AbstractCase
+from systwise.parameters import Nuisance
+from systwise.study._settings import BinningSettings
+from systwise.templates import (
+    ScoreTable,
+    merge_sparse,
+    mixture_quantiles,
+    optimised_edges,
+    signal_quantiles,
+    uniform_edges,
+)
+
+
+def choose_edges(
+    name: str,
+    settings: BinningSettings,
+    case: AbstractCase,
+    nuisances: tuple[Nuisance, ...],
+    choosing: ScoreTable,
+    measuring: ScoreTable,
+) -> tuple[np.ndarray, str | None]:
+    """Return the edges of the binning `name` and a warning where bins had to be merged.
+
+    Args:
+        name: `uniform`, `optimised`, `signal_quantiles` or `mixture_quantiles`.
+        settings: how many bins, and how full.
+        case: components, constraints and default numbers of bins.
+        nuisances: with the anchors at which both tables were scored.
+        choosing: scores of events that the templates do not use; edges are chosen on these.
+        measuring: scores of the template events; they only merge bins that would be too empty.
+    """
+    components, bins = case.components, settings.optimised or case.defaults.optimised_bins
+    if name == "uniform":
+        edges = uniform_edges(uniform_bins(settings, case))
+    elif name == "optimised":
+        edges = optimised_edges(choosing, components, nuisances, case.constraints, bins, minimum=settings.minimum)
+    elif name == "signal_quantiles":
+        edges = signal_quantiles(choosing, components, bins)
+    else:
+        edges = mixture_quantiles(choosing, components, bins)
+    if settings.merge_below == 0:
+        return edges, None
+    return merge_sparse(edges, measuring, components, nuisances, settings.merge_below)
+
+
+def uniform_bins(settings: BinningSettings, case: AbstractCase) -> int:
+    """Return the number of bins of the uniform binning."""
+    return settings.uniform or case.defaults.uniform_bins

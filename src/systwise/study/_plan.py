@@ -1,0 +1,109 @@
+"""A study made ready: events loaded, checked and split, points and anchors fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from systwise.cases import AbstractCase, Progress
+from systwise.errors import ConfigError
+from systwise.events import EventTable, Split, check_events, split_events
+from systwise.learn import AbstractStrategy, Problem
+from systwise.parameters import Nuisance
+from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
+from systwise.templates import yields
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that the units of a study (a strategy with a seed) share.
+
+    Attributes:
+        case: the physics problem.
+        settings: the study's settings.
+        strategies: what to train.
+        points: true points, every parameter named.
+        table: the events.
+        split: who trains on which event.
+        nuisances: the case's, with the true values among the anchors.
+        grid: nuisance values to profile over, or None to profile continuously.
+        generate_seconds: wall-clock time of generating or reading the events.
+    """
+
+    case: AbstractCase
+    settings: StudySettings
+    strategies: tuple[AbstractStrategy, ...]
+    points: tuple[dict[str, float], ...]
+    table: EventTable
+    split: Split
+    nuisances: tuple[Nuisance, ...]
+    grid: tuple[float, ...] | None
+    problem: Problem
+    generate_seconds: float
+    _yields: dict[tuple[float, ...], np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def nuisance_values(self, point: dict[str, float]) -> dict[str, float]:
+        """Return the nuisance part of a true point."""
+        return {nuisance.name: point[nuisance.name] for nuisance in self.nuisances}
+
+    def poi_values(self, point: dict[str, float]) -> np.ndarray:
+        """Return the parameters of interest of a true point, `[poi]`."""
+        return np.array([point[name] for name in self.case.components.pois])
+
+    def yields(self, z: np.ndarray, progress: Progress) -> np.ndarray:
+        """Return the expected yields `[point, component]` of all events at `z` `[point, nuisance]`."""
+        keys = [tuple(float(v) for v in row) for row in z]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._yields]
+        if missing:
+            everything = np.arange(len(self.table))
+            totals = yields(self.case, self.table, everything, np.array(missing), progress=progress)
+            self._yields.update(zip(missing, totals, strict=True))
+        return np.stack([self._yields[key] for key in keys])
+
+
+def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
+    """Validate all settings first, then load, check and split the events.
+
+    Raises:
+        ConfigError: a setting is wrong; no event has been touched yet.
+        DataError: the events are unusable.
+    """
+    case = build_case(name, settings)
+    strategies = build_strategies(case, settings)
+    points = true_points(case, settings)
+    grid = _grid(case, settings)
+    nuisances = tuple(n.with_anchors(*(p[n.name] for p in points), n.nominal, *(grid or ())) for n in case.nuisances)
+    start = time.perf_counter()
+    table = case.load(settings.seed, progress)
+    seconds = time.perf_counter() - start
+    check_events(table)
+    split = split_events(table, settings.split)
+    return Plan(
+        case,
+        settings,
+        tuple(strategies),
+        tuple(points),
+        table,
+        split,
+        nuisances,
+        grid,
+        Problem(case, table, split),
+        seconds,
+    )
+
+
+def _grid(case: AbstractCase, settings: StudySettings) -> tuple[float, ...] | None:
+    grid = settings.fit.grid
+    if grid is None:
+        return None
+    if len(case.nuisances) != 1:
+        raise ConfigError("fit.grid: profiling on a grid is for cases of one nuisance; set it to null")
+    if grid == "paper":
+        grid = case.defaults.paper_grid
+        if grid is None:
+            raise ConfigError(f"fit.grid: case '{case.name}' has no paper's grid; give the values or null")
+    for value in grid:
+        case.nuisances[0].check(value)
+    return tuple(grid)

@@ -1,0 +1,266 @@
+"""Run a study: units of work (a strategy with a seed), one after the other, saved as they finish."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from systwise.cases import Progress, no_progress
+from systwise.learn import AbstractObservable, AbstractStrategy
+from systwise.study._binning import choose_edges, uniform_bins
+from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
+from systwise.study._measure import Setup, measure
+from systwise.study._plan import Plan, make_plan
+from systwise.study._plotdata import (
+    DecisionFunction,
+    LikelihoodScan,
+    PlotData,
+    ScoreDistribution,
+    ScoreTemplates,
+    TrainingHistory,
+)
+from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, plain
+from systwise.study._settings import StudySettings
+from systwise.study._store import Store
+from systwise.templates import FineGrid, anchor_pairs, build_templates, score
+
+PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
+
+
+@dataclasses.dataclass
+class Unit:
+    """What one strategy with one seed contributes."""
+
+    strategy: str
+    measurements: list[Measurement] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    scans: list[LikelihoodScan] = dataclasses.field(default_factory=list)
+    templates: list[ScoreTemplates] = dataclasses.field(default_factory=list)
+    distributions: list[ScoreDistribution] = dataclasses.field(default_factory=list)
+    decisions: list[DecisionFunction] = dataclasses.field(default_factory=list)
+    histories: list[TrainingHistory] = dataclasses.field(default_factory=list)
+    train_seconds: float = 0.0
+    score_seconds: float = 0.0
+    fit_seconds: float = 0.0
+
+
+def run_study(
+    case: str,
+    settings: StudySettings,
+    directory: Path,
+    *,
+    force: bool = False,
+    progress: Progress = no_progress,
+    command: str = "",
+) -> Results:
+    """Train, measure and store; return the results.
+
+    `results.json` and `plots.npz` are rewritten, whole, after every finished unit, so an interrupted
+    study keeps what it has found.
+
+    Args:
+        case: name of a case.
+        settings: the study's settings.
+        directory: where to write; it must be empty or not exist, unless `force`.
+        force: replace what the directory holds.
+        progress: told about everything that takes longer than a second.
+        command: the command line, for the record.
+
+    Raises:
+        SystwiseError: one sentence on what is wrong and what to do.
+    """
+    start = time.perf_counter()
+    plan = make_plan(case, settings, progress)
+    store = Store.open(directory, force)
+    try:
+        features, planes = feature_exhibits(plan.case, plan.table)
+        plots = PlotData(
+            components=plan.case.components.names, feature_distributions=features, plane_densities=planes
+        )
+        units: list[Unit] = []
+        for number in range(settings.seeds):
+            for strategy in plan.strategies:
+                if strategy.needs_truth and number > 0:
+                    continue  # nothing is trained, so another seed gives the same numbers
+                unit = run_unit(plan, strategy, settings.seed + number, store, plots, number == 0, progress)
+                units.append(unit)
+                plots = _extend(plots, unit)
+                results = _results(plan, units, command, time.perf_counter() - start)
+                store.save(results, plots)
+        return results
+    finally:
+        store.close()
+
+
+def run_unit(
+    plan: Plan, strategy: AbstractStrategy, seed: int, store: Store, plots: PlotData, shown: bool, progress: Progress
+) -> Unit:
+    """Train one strategy with one seed, and measure at every true point.
+
+    Args:
+        plan: the study.
+        strategy: what to train.
+        seed: seed of the training.
+        store: where trained models go.
+        plots: what is known for figures so far (the plane in which decision functions are drawn).
+        shown: whether to gather what the figures show.
+        progress: told about training and scoring.
+    """
+    unit = Unit(strategy.name)
+    trained = []
+    for special, numbers in strategy.specialise([plan.nuisance_values(point) for point in plan.points]):
+        made = special.fit(plan.problem, seed, progress)
+        unit.train_seconds += made.seconds
+        points = tuple(plan.points[i] for i in numbers)
+        label = strategy.name
+        if len(points) < len(plan.points):
+            label += "@" + ",".join(f"{name}={points[0][name]:.4g}" for name in plan.nuisance_values(points[0]))
+        store.save_model(special, label, seed, made.observable)
+        steps_a_pass = _steps_a_pass(plan, special)
+        if shown:
+            unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
+        _measure_observable(plan, unit, strategy, seed, made.observable, points, shown, progress)
+        trained.append((made.observable, points))
+    if shown and plots.plane_densities:
+        unit.decisions.append(_decisions(plan, plots, strategy, trained))
+    return unit
+
+
+def _measure_observable(
+    plan: Plan,
+    unit: Unit,
+    strategy: AbstractStrategy,
+    seed: int,
+    observable: AbstractObservable,
+    points: tuple[dict[str, float], ...],
+    shown: bool,
+    progress: Progress,
+) -> None:
+    """Score once, then bin, build templates and fit."""
+    start = time.perf_counter()
+    true = [plan.nuisance_values(point) for point in points]
+    grid = FineGrid.holding(uniform_bins(plan.settings.binning, plan.case))
+
+    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> tuple:
+        pairs = anchor_pairs(plan.nuisances, true, moving)
+        rows = np.flatnonzero(mask)
+        label = f"score {strategy.name}"
+        table = score(
+            observable, plan.case, plan.table, rows, plan.split.scorer, pairs, grid=grid,
+            progress=lambda what, done, total: progress(label, done, total),
+        )
+        return table.scaled_to(plan.yields(pairs.z_true, progress))
+
+    measuring = scored(plan.split.template, true, observable.moving)
+    choosing = scored(plan.split.binning, [], False)
+    unit.score_seconds += time.perf_counter() - start
+    nuisance = plan.nuisances[0]
+    if shown:
+        nominal = [nuisance.nominal]
+        values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal]
+        unit.distributions.append(score_distribution(plan.case, strategy.name, measuring, (nominal + values)[:4]))
+    for name in plan.settings.binning.names:
+        edges, warning = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
+        if warning:
+            unit.warnings.append(f"{strategy.name}, {name} binning: {warning}")
+        templates = build_templates(
+            measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=observable.moving
+        )
+        start = time.perf_counter()
+        progress(f"fit {strategy.name}", 0, 1)
+        records, scans = measure(plan, Setup(strategy.name, name, seed, points, templates, measuring), shown)
+        progress(f"fit {strategy.name}", 1, 1)
+        unit.fit_seconds += time.perf_counter() - start
+        unit.measurements += records
+        if shown:
+            unit.scans += scans
+            anchors, counts = templates.anchors[0], templates.counts[0]
+            unit.templates.append(
+                ScoreTemplates(strategy.name, name, nuisance.name, edges, anchors, counts, observable.moving)
+            )
+
+
+def _decisions(
+    plan: Plan,
+    plots: PlotData,
+    strategy: AbstractStrategy,
+    trained: list[tuple[AbstractObservable, tuple[dict[str, float], ...]]],
+) -> DecisionFunction:
+    """Return the decision function at the first and the last true point."""
+    nuisance = plan.nuisances[0].name
+    ends = [plan.points[0], plan.points[-1]]
+    observables = [next(o for o, points in trained if end in points) for end in ends]
+    return decision_function(
+        plan.case, plots.plane_densities[0], strategy.name, observables, [end[nuisance] for end in ends]
+    )
+
+
+def _steps_a_pass(plan: Plan, strategy: AbstractStrategy) -> float:
+    training = getattr(strategy, "training", None)
+    return len(plan.split.training(0)) / training.batch if training is not None else 1.0
+
+
+def _extend(plots: PlotData, unit: Unit) -> PlotData:
+    return dataclasses.replace(
+        plots,
+        decision_functions=(*plots.decision_functions, *unit.decisions),
+        score_templates=(*plots.score_templates, *unit.templates),
+        score_distributions=(*plots.score_distributions, *unit.distributions),
+        likelihood_scans=(*plots.likelihood_scans, *unit.scans),
+        training_histories=(*plots.training_histories, *unit.histories),
+    )
+
+
+def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Results:
+    """Assemble the results of the units that are finished."""
+    settings = plan.settings
+    tree = settings.model_dump(by_alias=True)
+    tree["case"] = plan.case.settings.model_dump(by_alias=True)
+    tree["strategies"] = [strategy.name for strategy in plan.strategies]
+    tree["strategy"] = {strategy.name: strategy.model_dump(by_alias=True) for strategy in plan.strategies}
+    tree["true"] = list(plan.points)
+    tree["split"]["scheme"] = plan.split.scheme
+    names = [strategy.name for strategy in plan.strategies]
+
+    def by_strategy(field: str) -> dict[str, float | None]:
+        return {n: sum(getattr(u, field) for u in units if u.strategy == n) for n in names}
+
+    return Results(
+        case=plan.case.name,
+        settings=plain(tree),
+        seeds=[settings.seed + i for i in range(settings.seeds)],
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        timings=Timings(
+            generate=plan.generate_seconds,
+            train=by_strategy("train_seconds"),
+            score=by_strategy("score_seconds"),
+            fit=sum(unit.fit_seconds for unit in units),
+            total=total,
+        ),
+        data=DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=len(plan.table)),
+        command=command,
+        nuisances=[
+            NuisanceRecord(name=n.name, nominal=n.nominal, kind=n.kind, unit=n.unit, label=n.label)
+            for n in plan.nuisances
+        ],
+        yardsticks=[s.name for s in plan.strategies if s.is_yardstick],
+        warnings=list(dict.fromkeys([*_cautions(plan), *(w for unit in units for w in unit.warnings)])),
+        measurements=[record for unit in units for record in unit.measurements],
+    )
+
+
+def _cautions(plan: Plan) -> list[str]:
+    """Return what a reader must know before believing a decorrelated score."""
+    theory = [n.name for n in plan.nuisances if n.kind == "theory"]
+    return [
+        f"strategy '{strategy.name}' decorrelates from the theory nuisance '{name}': this can shrink the apparent "
+        "uncertainty without shrinking the real one (arXiv:2109.08159); test it on a variation that training never saw"
+        for strategy in plan.strategies
+        if strategy.decorrelates
+        for name in theory
+    ]

@@ -1,0 +1,249 @@
+"""The settings of a study: one validated tree for the command line, a file and the API."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field
+
+from systwise.cases import CASES, AbstractCase
+from systwise.errors import ConfigError
+from systwise.events import SplitSettings
+from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
+from systwise.settings import Settings, validate
+
+BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quantiles"]
+Convention = Literal["poisson", "drop", "deviance", "loggamma"]
+
+
+class BinningSettings(Settings):
+    """How the score is binned; every strategy is measured with every binning named here."""
+
+    names: tuple[BinningName, ...] = ("uniform", "optimised")
+    """Binnings: `uniform`, `optimised`, `signal_quantiles`, `mixture_quantiles`."""
+    uniform: int | None = Field(None, ge=1)
+    """Bins of the uniform binning; the case's (its paper's) number where null."""
+    optimised: int | None = Field(None, ge=1)
+    """Bins of all other binnings; the case's number where null."""
+    minimum: float = Field(30.0, gt=0)
+    """Smallest effective number of simulated events, (sum w)^2 / sum w^2, in a bin."""
+    merge_below: float = Field(5.0, ge=0)
+    """Merge a bin with its neighbour below this effective number of simulated events, at any anchor;
+    0: never merge, and stop with an error where a bin is empty."""
+
+
+class FitSettings(Settings):
+    """How the likelihood is evaluated."""
+
+    conventions: tuple[Convention, ...] = Field(("poisson", "drop", "deviance", "loggamma"), min_length=1)
+    """Terms in the data alone that a moving observable keeps; the first one is shown in tables."""
+    grid: Literal["paper"] | tuple[float, ...] | None = None
+    """Nuisance values to profile over; null: continuously; `paper`: the case's paper's."""
+
+
+class StudySettings(Settings):
+    """Everything that decides a study's numbers."""
+
+    case: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the case, see `systwise cases`."""
+    strategies: tuple[str, ...] | None = None
+    """Strategies to run; null: all that exist for the case."""
+    strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of single strategies, by name, see `systwise strategies`."""
+    network: dict[str, Any] = Field(default_factory=dict)
+    """Network settings of all strategies."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Training settings of all strategies."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of the events and of the first training."""
+    seeds: int = Field(1, ge=1)
+    """Trainings of each strategy, with seeds `seed`, `seed + 1`, ..."""
+    true: tuple[dict[str, float], ...] | None = None
+    """True points to study, `{name: value}` each; the case's where null."""
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    """Who trains on which event."""
+    binning: BinningSettings = Field(default_factory=BinningSettings)
+    """How the score is binned."""
+    fit: FitSettings = Field(default_factory=FitSettings)
+    """How the likelihood is evaluated."""
+
+
+def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the tree `over` laid on top."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge_settings(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Turn `a.b=value` into a tree; the value is read as YAML.
+
+    >>> parse_assignment("case.noise=0.5")
+    {'case': {'noise': 0.5}}
+
+    Raises:
+        ConfigError: there is no `=`, no key, or the value is no YAML.
+    """
+    key, found, value = text.partition("=")
+    if not found or not key.strip() or any(not part for part in key.strip().split(".")):
+        raise ConfigError(f"'{text}': write key=value, e.g. case.noise=0.5")
+    try:
+        tree: Any = _number(yaml.safe_load(value))
+    except yaml.YAMLError:
+        raise ConfigError(f"{key}: '{value}' cannot be read; quote it as YAML asks") from None
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return tree
+
+
+def _number(value: Any) -> Any:
+    """Read `1e-3`, which YAML 1.1 takes for a word, as the number that was meant."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def parse_point(text: str) -> dict[str, float]:
+    """Turn `angle=1.2` or `tes=0.9,mu=2` into a true point.
+
+    Raises:
+        ConfigError: a part is not `name=number`.
+    """
+    point = {}
+    for part in text.split(","):
+        name, found, value = part.partition("=")
+        try:
+            point[name.strip()] = float(value)
+        except ValueError:
+            found = ""
+        if not found or not name.strip():
+            raise ConfigError(f"'{part}': write name=number, e.g. angle=1.2")
+    return point
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a tree of settings from a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise ConfigError(f"{path}: is not valid YAML{line}; mend it there") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold key: value pairs, e.g. 'seeds: 3'")
+    return tree
+
+
+def resolve_settings(
+    case: str,
+    preset: str | None = None,
+    quick: bool = False,
+    config: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> StudySettings:
+    """Lay the layers of settings on top of each other: preset, quick, file, command line.
+
+    Raises:
+        ConfigError: a case, preset or key is unknown, or a value does not fit.
+    """
+    presets = CASES.get(case).presets
+    tree: dict[str, Any] = {}
+    for name in (preset, "quick" if quick else None):
+        if name is None:
+            continue
+        if name not in presets:
+            raise ConfigError(f"case '{case}' has no preset '{name}' (known: {', '.join(presets)})")
+        tree = merge_settings(tree, presets[name])
+    for layer in (config, overrides):
+        tree = merge_settings(tree, layer or {})
+    return validate(StudySettings, tree)
+
+
+def build_case(name: str, settings: StudySettings) -> AbstractCase:
+    """Return the case with its settings.
+
+    Raises:
+        ConfigError: the name or one of the settings is unknown.
+    """
+    kind = CASES.get(name)
+    return kind(validate(kind.settings_class, settings.case, "case"))
+
+
+def build_strategies(case: AbstractCase, settings: StudySettings) -> list[AbstractStrategy]:
+    """Return the strategies to run, in the order of their tables.
+
+    Settings are laid on top of each other: the strategy's own defaults, `network` and `training`,
+    then `strategy.<name>`.
+
+    Raises:
+        ConfigError: a name or key is unknown, or a strategy does not exist for the case.
+    """
+    known = STRATEGIES.names()
+    for name in settings.strategy:
+        STRATEGIES.get(name)
+    wanted = settings.strategies
+    if wanted is None:
+        wanted = tuple(n for n in known if case.truth is not None or not STRATEGIES.get(n).needs_truth)
+    chosen = [STRATEGIES.get(name) for name in dict.fromkeys(wanted)]
+    if not chosen:
+        raise ConfigError(f"strategies: name at least one of {', '.join(known)}")
+    built = []
+    for kind in sorted(chosen, key=lambda kind: known.index(kind.name)):
+        if kind.needs_truth and case.truth is None:
+            raise ConfigError(
+                f"strategy '{kind.name}' needs a known optimum, which case '{case.name}' has not; leave it out"
+            )
+        tree: dict[str, Any] = {}
+        if issubclass(kind, AbstractNetworkStrategy):
+            own = kind().model_dump(by_alias=True)
+            tree = merge_settings(own, {"network": settings.network, "training": settings.training})
+        tree = merge_settings(tree, settings.strategy.get(kind.name, {}))
+        built.append(validate(kind, tree, f"strategy.{kind.name}"))
+    return built
+
+
+def true_points(case: AbstractCase, settings: StudySettings) -> list[dict[str, float]]:
+    """Return the true points, every nuisance and parameter of interest named.
+
+    Raises:
+        ConfigError: a name is unknown or a value out of range.
+    """
+    components = case.components
+    nuisances = {nuisance.name: nuisance for nuisance in case.nuisances}
+    pois = dict(zip(components.pois, components.ranges, strict=True))
+    points: list[dict[str, float]] = []
+    for given in settings.true if settings.true is not None else case.defaults.true:
+        for name, value in given.items():
+            if name in nuisances:
+                nuisances[name].check(value)
+            elif name in pois:
+                low, high = pois[name]
+                if not low <= value <= high:
+                    raise ConfigError(f"true: {name}={value:g} is outside its range [{low:g}, {high:g}]")
+            else:
+                raise ConfigError(
+                    f"true: case '{case.name}' has no parameter '{name}' (known: {', '.join([*nuisances, *pois])})"
+                )
+        point = {name: float(given.get(name, nuisance.nominal)) for name, nuisance in nuisances.items()}
+        nominal = zip(components.pois, components.nominal, strict=True)
+        point |= {name: float(given.get(name, value)) for name, value in nominal}
+        if point not in points:
+            points.append(point)
+    return points

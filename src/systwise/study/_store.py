@@ -1,0 +1,79 @@
+"""The output directory of a study: what lies where, and who may write there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from systwise.errors import ConfigError
+from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
+from systwise.study._atomic import write_atomically
+from systwise.study._plotdata import PlotData
+from systwise.study._results import Results
+
+LOCK = ".systwise-running"
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A directory that one run owns.
+
+    Files: `results.json`, `plots.npz`, `models/`, and what the report adds. Each is written to a
+    temporary name and renamed, so a run that dies leaves complete files only.
+    """
+
+    path: Path
+
+    @staticmethod
+    def open(path: Path, force: bool = False) -> Store:
+        """Take a directory for a new run.
+
+        Raises:
+            ConfigError: it holds something already (unless `force`), another run is writing there,
+                or it cannot be made.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path}: is a file; choose another directory with --out")
+        if path.is_dir() and any(path.iterdir()) and not force:
+            raise ConfigError(f"{path}: is already in use; choose another directory with --out, or replace its results with --force")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _take_lock(path / LOCK)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another directory with --out") from None
+        return Store(path)
+
+    def close(self) -> None:
+        """Let the directory go."""
+        (self.path / LOCK).unlink(missing_ok=True)
+
+    def save_model(self, strategy: AbstractStrategy, label: str, seed: int, observable: AbstractObservable) -> None:
+        """Write a trained observable to `models/<label>-seed<seed>.eqx`."""
+        target = self.path / "models" / f"{label}-seed{seed}.eqx"
+        write_atomically(target, lambda file: save_observable(file, strategy, seed, observable))
+
+    def save(self, results: Results, plots: PlotData) -> None:
+        """Write results and plot data; called after every finished strategy."""
+        plots.save(self.path / "plots.npz")
+        results.save(self.path / "results.json")
+
+
+def _take_lock(path: Path) -> None:
+    """Write our process number into the lock file, unless a living process holds it."""
+    if path.exists():
+        text = path.read_text(encoding="utf-8").strip()
+        if text.isdigit() and _alive(int(text)) and int(text) != os.getpid():
+            raise ConfigError(f"{path.parent}: process {text} is writing there; wait for it or choose another directory with --out")
+    path.write_text(str(os.getpid()), encoding="utf-8")
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,116 @@
+"""Templates: binned yields of every component at the anchors of each nuisance, with variances."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from systwise.errors import TemplateError
+from systwise.parameters import Components, Nuisance
+from systwise.templates._expectation import positive_sums
+from systwise.templates._pairs import nuisance_point
+from systwise.templates._score_table import ScoreTable
+
+
+@dataclasses.dataclass(frozen=True)
+class Templates:
+    """Expected counts at anchors, one nuisance at a time around the nominal point, float64 NumPy.
+
+    Attributes:
+        edges: `[bin + 1]` edges of the score.
+        nuisances: names; the order of `anchors`, `counts` and `variances`.
+        component_names: names of the component axis.
+        anchors: `[anchor]` values for each nuisance.
+        counts: `[anchor, component, bin]` for each nuisance; events at the anchor, scored there.
+        variances: sums of squared weights, same shapes.
+        moving: whether the observable depends on the hypothesised nuisance.
+        true_points: `[point, nuisance]` true values that were asked for.
+        truth: `[point, component, bin]`, events at the true point as scored there.
+        at_true: for each true point and nuisance `[anchor, component, bin]`: events at the true
+            point as scored under each hypothesised anchor. Empty for a fixed observable, whose
+            histogram of the data is `truth` under every hypothesis.
+    """
+
+    edges: np.ndarray
+    nuisances: tuple[str, ...]
+    component_names: tuple[str, ...]
+    anchors: tuple[np.ndarray, ...]
+    counts: tuple[np.ndarray, ...]
+    variances: tuple[np.ndarray, ...]
+    moving: bool
+    true_points: np.ndarray
+    truth: np.ndarray
+    at_true: tuple[tuple[np.ndarray, ...], ...]
+
+    @property
+    def bins(self) -> int:
+        """Return the number of bins."""
+        return len(self.edges) - 1
+
+
+def build_templates(
+    table: ScoreTable,
+    edges: np.ndarray,
+    components: Components,
+    nuisances: Sequence[Nuisance],
+    *,
+    totals: np.ndarray | None = None,
+    true_points: Sequence[Mapping[str, float]] = (),
+    moving: bool = False,
+) -> Templates:
+    """Bin a score table into templates.
+
+    Shapes come from the table's events, totals from `totals`: a table may hold the test events only,
+    while the expected yield at a nuisance value is known from all kept events.
+
+    Args:
+        table: scored events, at the pairs of `anchor_pairs(nuisances, true_points, moving)`.
+        edges: `[bin + 1]` edges among the fine edges.
+        components: which sums must be positive.
+        nuisances: names and anchors, in the order of the table.
+        totals: `[pair, component]` yields, `yields(case, events, index, table.pairs.z_true)`; the
+            table's own where None.
+        true_points: `{nuisance: value}` each, nominal where a name is missing.
+        moving: whether the observable depends on the hypothesised nuisance.
+
+    Raises:
+        TemplateError: at some anchor a bin has no background or a total that is not positive, or a
+            point was not scored.
+    """
+    table = table if totals is None else table.scaled_to(np.asarray(totals, np.float64))
+    sums, squares = table.rebin(edges)
+    diagonal = table.pairs.diagonal(nuisances)
+    for nuisance, pairs in zip(nuisances, diagonal, strict=True):
+        _check_positive(sums[pairs], edges, components, nuisance)
+    points = [nuisance_point(nuisances, values) for values in true_points]
+    at_true = [tuple(sums[pairs] for pairs in table.pairs.at_true(nuisances, point)) for point in points if moving]
+    return Templates(
+        edges=np.asarray(edges, np.float64),
+        nuisances=tuple(nuisance.name for nuisance in nuisances),
+        component_names=table.component_names,
+        anchors=tuple(np.asarray(nuisance.anchors, np.float64) for nuisance in nuisances),
+        counts=tuple(sums[pairs] for pairs in diagonal),
+        variances=tuple(squares[pairs] for pairs in diagonal),
+        moving=moving,
+        true_points=np.array(points).reshape(len(points), len(nuisances)),
+        truth=sums[[table.pairs.find(point) for point in points]],
+        at_true=tuple(at_true),
+    )
+
+
+def _check_positive(counts: np.ndarray, edges: np.ndarray, components: Components, nuisance: Nuisance) -> None:
+    """Refuse `[anchor, component, bin]` counts with which a likelihood would divide by zero."""
+    for name, coefficients in positive_sums(components):
+        bad = ~(np.einsum("k,akb->ab", coefficients, counts) > 0)
+        if bad.any():
+            anchor, b = np.argwhere(bad)[0]
+            who = f"'{name}'"
+            if name == "background":
+                parts = [n for n, c in zip(components.names, coefficients, strict=True) if c]
+                who = f"'{parts[0]}'" if len(parts) == 1 else f"background ({', '.join(parts)})"
+            raise TemplateError(
+                f"template bin {b + 1} of {len(edges) - 1} (score {edges[b]:.4g} to {edges[b + 1]:.4g}) has no {who} "
+                f"at {nuisance.name}={nuisance.anchors[anchor]:g}; use fewer bins, merge sparse ones or use more events"
+            )

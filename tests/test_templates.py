@@ -1,0 +1,154 @@
+"""Templates: shapes, scales, variances, and refusal of empty bins."""
+
+import numpy as np
+import pytest
+
+from systwise.errors import TemplateError
+from systwise.parameters import Components, Nuisance, signal_strength, uniform_anchors
+from systwise.templates import (
+    FineGrid,
+    ScoreTable,
+    anchor_pairs,
+    auc,
+    background_mask,
+    build_templates,
+    effective_counts,
+    score,
+    uniform_edges,
+    yields,
+)
+from templates_fixtures import NOMINAL, SHIFTED, ExactScore, exact_counts, toy
+
+EVENTS = 60_000
+TRUE = ({}, {"angle": SHIFTED})
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """Return case, events and the fixed and moving score tables of every third event."""
+    case = toy(EVENTS)
+    events = case.load(5)
+    rows = np.flatnonzero(np.arange(EVENTS) % 3 == 1)
+    tables = {
+        moving: score(
+            ExactScore(moving), case, events, rows, None, anchor_pairs(case.nuisances, TRUE, moving)
+        )
+        for moving in (False, True)
+    }
+    return case, events, tables
+
+
+def hand_made(sums: np.ndarray, squares: np.ndarray | None = None, anchors: int = 2) -> tuple[ScoreTable, Nuisance]:
+    """Return a table with given sums [anchor, component, fine] of equal fine bins, nominal anchor first."""
+    nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), uniform_anchors(0.0, 1.0, anchors))
+    edges = np.arange(sums.shape[-1] + 1) / sums.shape[-1]
+    names = ("signal", "background")
+    return ScoreTable(anchor_pairs((nuisance,)), edges, sums, sums if squares is None else squares, names), nuisance
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_templates_are_shapes_times_the_yields_of_all_events(scored, moving):
+    case, events, tables = scored
+    table = tables[moving]
+    totals = yields(case, events, np.arange(EVENTS), table.pairs.z_true)
+    edges = uniform_edges(10)
+    templates = build_templates(
+        table, edges, case.components, case.nuisances, totals=totals, true_points=TRUE, moving=moving
+    )
+    anchors = np.array(case.nuisances[0].anchors)
+    np.testing.assert_array_equal(templates.anchors[0], anchors)
+    assert templates.counts[0].shape == templates.variances[0].shape == (len(anchors), 2, 10)
+    np.testing.assert_allclose(templates.counts[0].sum(axis=-1), [[500, 50_000]] * len(anchors), rtol=1e-6)
+    # A third of the events stands for all: (sum w)^2 / sum w^2 is the number of scored events.
+    effective = templates.counts[0].sum(axis=-1) ** 2 / templates.variances[0].sum(axis=-1)
+    np.testing.assert_allclose(effective, EVENTS / 6, rtol=1e-3)
+    exact = np.stack([exact_counts(edges, z, z if moving else NOMINAL) for z in anchors])
+    spread = np.sqrt(templates.variances[0])
+    assert np.abs((templates.counts[0] - exact)[spread > 0] / spread[spread > 0]).max() < 6
+    assert templates.truth.shape == (2, 2, 10)
+    nearest = int(np.argmin(np.abs(anchors - NOMINAL)))
+    np.testing.assert_allclose(templates.truth[0], templates.counts[0][nearest], rtol=1e-12)
+    assert templates.bins == 10
+    if not moving:
+        assert templates.at_true == ()
+        return
+    # Data at the shifted truth, as each hypothesis sees it.
+    seen = templates.at_true[1][0]
+    assert seen.shape == (len(anchors), 2, 10)
+    exact = np.stack([exact_counts(edges, SHIFTED, z) for z in anchors])
+    assert np.abs(seen[:, 1] - exact[:, 1]).sum(axis=-1).max() < 0.03 * 50_000
+    np.testing.assert_allclose(templates.truth[1], exact_counts(edges, SHIFTED, SHIFTED), rtol=0.2, atol=100)
+
+
+def test_a_bin_without_background_names_bin_process_nuisance_and_remedy():
+    sums = np.ones((2, 2, 4))
+    sums[1, 1, 2] = 0
+    table, nuisance = hand_made(sums)
+    with pytest.raises(TemplateError) as error:
+        build_templates(table, uniform_edges(4), signal_strength(), (nuisance,))
+    assert str(error.value) == (
+        "template bin 3 of 4 (score 0.5 to 0.75) has no 'background' at scale=1; "
+        "use fewer bins, merge sparse ones or use more events"
+    )
+    merged = build_templates(table, uniform_edges(2), signal_strength(), (nuisance,))
+    np.testing.assert_array_equal(merged.counts[0][1], [[2, 2], [2, 1]])
+
+
+def test_an_empty_signal_bin_is_no_error():
+    sums = np.ones((2, 2, 4))
+    sums[:, 0, 0] = 0
+    table, nuisance = hand_made(sums)
+    templates = build_templates(table, uniform_edges(4), signal_strength(), (nuisance,))
+    assert templates.counts[0][0, 0, 0] == 0
+
+
+def test_interference_may_be_negative_but_not_the_total():
+    components = Components(
+        ("tt", "tg", "gg"), ("ct", "cg"), ((2, 0), (1, 1), (0, 2)), (1.0, 1.0), ((0.0, 2.0), (0.0, 2.0))
+    )
+    assert not background_mask(components).any()
+    nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))
+    sums = np.stack([np.full((2, 4), 3.0), np.full((2, 4), -4.0), np.full((2, 4), 2.0)], axis=1)
+    table = ScoreTable(anchor_pairs((nuisance,)), uniform_edges(4), sums, np.abs(sums), components.names)
+    templates = build_templates(table, uniform_edges(2), components, (nuisance,))
+    np.testing.assert_array_equal(templates.counts[0][0], [[6, 6], [-8, -8], [4, 4]])
+    sums[1, 1, 0] = -6
+    with pytest.raises(TemplateError, match=r"bin 1 of 4 .* has no 'total' at scale=1"):
+        build_templates(table, uniform_edges(4), components, (nuisance,))
+    with pytest.raises(TemplateError, match="signal and background must both"):
+        auc(table, 0, components)
+
+
+def test_scaling_refuses_a_component_without_events():
+    table, _ = hand_made(np.stack([np.ones((2, 4)), np.zeros((2, 4))], axis=1))
+    with pytest.raises(TemplateError, match="'background' has no template events"):
+        table.scaled_to(np.full((2, 2), 10.0))
+    scaled = table.scaled_to(np.array([[8.0, 0.0], [2.0, 0.0]]))
+    np.testing.assert_allclose(scaled.totals, [[8, 0], [2, 0]])
+    np.testing.assert_allclose(scaled.squares[0, 0], 4 * table.squares[0, 0])
+
+
+def test_rebinning_keeps_totals_and_refuses_foreign_edges():
+    grid = FineGrid()
+    rng = np.random.default_rng(0)
+    sums = rng.random((2, 2, grid.bins))
+    nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))
+    table = ScoreTable(anchor_pairs((nuisance,)), grid.edges, sums, sums**2, ("signal", "background"))
+    for bins in (1, 10, 30, 50, 200):
+        coarse, squares = table.rebin(uniform_edges(bins))
+        assert coarse.shape == (2, 2, bins)
+        np.testing.assert_allclose(coarse.sum(axis=-1), sums.sum(axis=-1))
+        np.testing.assert_allclose(squares.sum(axis=-1), (sums**2).sum(axis=-1))
+    below = grid.edges[1:] <= 0.5
+    np.testing.assert_allclose(table.rebin(uniform_edges(2))[0][..., 0], sums[..., below].sum(axis=-1))
+    with pytest.raises(TemplateError, match=r"edge 0\.142857143 is not among the fine edges"):
+        table.rebin(uniform_edges(7))
+    with pytest.raises(TemplateError, match="increase from 0 to 1"):
+        table.rebin(np.array([0.0, 0.5]))
+
+
+def test_effective_counts_are_those_of_the_poorest_required_sum():
+    sums = np.array([[4.0, 0.0], [3.0, 2.0]])
+    squares = np.array([[4.0, 0.0], [1.0, 4.0]])
+    # Background: 9/1 and 4/4; total: 49/5 and 4/4.
+    np.testing.assert_allclose(effective_counts(sums, squares, signal_strength()), [9, 1])
