@@ -194,12 +194,12 @@ def plots(study: Results, features: int = 2) -> PlotData:
         pair = np.stack([_counts(name, a, score_edges) for a in (NOMINAL, math.pi / 2)])
         cumulative = np.cumsum(pair[:, 1], axis=1) / pair[:, 1].sum(axis=1, keepdims=True)
         ks = float(np.abs(cumulative[0] - cumulative[1]).max())
-        scores.append(ScoreDistribution(name, score_edges, [NOMINAL, math.pi / 2], pair, ks, "angle"))
+        scores.append(ScoreDistribution(name, score_edges, np.array([NOMINAL, math.pi / 2]), pair, ks, "angle"))
     histories = [
         TrainingHistory(
             name,
             seed,
-            np.arange(1, 21),
+            np.arange(1.0, 21.0),
             0.2 + 0.3 * np.exp(-np.arange(20) / 3),
             0.21 + 0.3 * np.exp(-np.arange(20) / 3.2),
             1.4 - 0.5 * np.exp(-np.arange(20) / 4) if name == "adversarial" else None,
@@ -216,16 +216,20 @@ def plots(study: Results, features: int = 2) -> PlotData:
         score_distributions=tuple(scores),
         likelihood_scans=tuple(_scans(study)),
         training_histories=tuple(histories),
-        trade_offs=(TradeOff([0, 1, 3, 10, 30], [0.978, 0.975, 0.96, 0.9, 0.8], [0.31, 0.2, 0.1, 0.04, 0.02],
-                             [0.121, 0.118, 0.115, 0.125, 0.16]),),
+        trade_offs=(
+            TradeOff(
+                strength=np.array([0.0, 1, 3, 10, 30]),
+                auc=np.array([0.978, 0.975, 0.96, 0.9, 0.8]),
+                ks=np.array([0.31, 0.2, 0.1, 0.04, 0.02]),
+                sigma=np.array([0.121, 0.118, 0.115, 0.125, 0.16]),
+            ),
+        ),
     )
 
 
 def _planes(shown: np.ndarray) -> tuple[PlaneDensity, ...]:
     grid = np.linspace(-3, 3, 41)
-    density = [
-        [np.histogram2d(x[:, 1], x[:, 0], (grid, grid))[0] for x in _events(100_000, angle)] for angle in shown
-    ]
+    density = [[np.histogram2d(x[:, 1], x[:, 0], (grid, grid))[0] for x in _events(100_000, angle)] for angle in shown]
     return (PlaneDensity(grid, grid, shown, np.array(density), nuisance="angle"),)
 
 
@@ -236,7 +240,8 @@ def _decisions(strategies: list[str]) -> tuple[DecisionFunction, ...]:
     for name in strategies:
         follow = name in {"aware", "optimal", "true_nuisance"}
         values = [_score(mesh, a if follow else NOMINAL) for a in (NOMINAL, math.pi / 2)]
-        found.append(DecisionFunction(name, axis, axis, [NOMINAL, math.pi / 2], np.array(values), nuisance="angle"))
+        angles = np.array([NOMINAL, math.pi / 2])
+        found.append(DecisionFunction(name, axis, axis, angles, np.array(values), nuisance="angle"))
     return tuple(found)
 
 

@@ -66,12 +66,15 @@ def test_quantiles_of_a_coarse_score_are_fewer():
     np.testing.assert_array_equal(signal_quantiles(table, COMPONENTS, 8), [0, 1])
 
 
-@pytest.mark.parametrize(("make", "bins", "expected"), [
-    (uniform_edges, 10, 0.0867),
-    (uniform_edges, 30, 0.0737),
-    (lambda bins: signal_quantiles(toy_table(False, None), COMPONENTS, bins), 10, 0.0679),
-    (lambda bins: signal_quantiles(toy_table(False, None), COMPONENTS, bins), 20, 0.0677),
-])
+@pytest.mark.parametrize(
+    ("make", "bins", "expected"),
+    [
+        (uniform_edges, 10, 0.0867),
+        (uniform_edges, 30, 0.0737),
+        (lambda bins: signal_quantiles(toy_table(False, None), COMPONENTS, bins), 10, 0.0679),
+        (lambda bins: signal_quantiles(toy_table(False, None), COMPONENTS, bins), 20, 0.0677),
+    ],
+)
 def test_reference_uncertainties_at_the_nominal_angle(make, bins, expected):
     assert exact_sigma(make(bins), NOMINAL) == pytest.approx(expected, abs=1.5e-4)
 
@@ -164,10 +167,14 @@ def inferno_exact():
     return Inferno(scipy.stats.qmc.Sobol(3, seed=1).random(2**18))
 
 
-@pytest.mark.parametrize(("nuisances", "published"), [
-    ((Inferno.shift,), {"signal": 22.1, "uniform": 19.4, "mixture": 17.7}),
-    ((Inferno.shift, Inferno.rate), {"signal": 28.8, "uniform": 24.8, "mixture": 22.8}),
-], ids=["B1", "B2"])
+@pytest.mark.parametrize(
+    ("nuisances", "published"),
+    [
+        ((Inferno.shift,), {"signal": 22.1, "uniform": 19.4, "mixture": 17.7}),
+        ((Inferno.shift, Inferno.rate), {"signal": 28.8, "uniform": 24.8, "mixture": 22.8}),
+    ],
+    ids=["B1", "B2"],
+)
 def test_optimised_binning_of_infernos_mixture(inferno_exact, nuisances, published):
     exact = inferno_exact.table(nuisances)
     simulated = Inferno(np.random.default_rng(4).random((400_000, 3))).table(nuisances)

@@ -30,9 +30,7 @@ def scored():
     events = case.load(5)
     rows = np.flatnonzero(np.arange(EVENTS) % 3 == 1)
     tables = {
-        moving: score(
-            ExactScore(moving), case, events, rows, None, anchor_pairs(case.nuisances, TRUE, moving)
-        )
+        moving: score(ExactScore(moving), case, events, rows, None, anchor_pairs(case.nuisances, TRUE, moving))
         for moving in (False, True)
     }
     return case, events, tables

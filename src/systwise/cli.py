@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. case.noise=0.5. Repeatable.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. case.noise=0.5. Repeatable.")
+]
 
 
 @contextlib.contextmanager
@@ -67,7 +69,12 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
     if not console.is_terminal:
         yield lambda what, done, total: None
         return
-    columns = TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -112,10 +119,14 @@ def _overrides(assignments: list[str]) -> dict[str, Any]:
 @app.command()
 def run(
     case: Annotated[str, typer.Argument(help="A case of `systwise cases`.")],
-    strategies: Annotated[str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Trainings a strategy.")] = None,
     seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
-    true: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="True point, e.g. angle=1.2 or tes=0.9,mu=2. Repeatable.")] = [],  # noqa: B006
+    true: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="True point, e.g. angle=1.2 or tes=0.9,mu=2. Repeatable.")
+    ] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Output directory (default: systwise-CASE).")] = None,
     set_: Set = [],  # noqa: B006
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a file.")] = None,
@@ -141,7 +152,9 @@ def run(
         folder = out or Path(f"systwise-{case}")
         console = Console()
         with progress_bars(console) as progress:
-            results = run_study(case, settings, folder, force=force, progress=progress, command=shlex.join(["systwise", *sys.argv[1:]]))
+            results = run_study(
+                case, settings, folder, force=force, progress=progress, command=shlex.join(["systwise", *sys.argv[1:]])
+            )
             progress("report", 0, 1)
             page = write_report(folder)
             progress("report", 1, 1)
@@ -220,7 +233,9 @@ def _settings_table(prefix: str, kind: Any) -> Table:
 @app.command()
 def vary(
     case: Annotated[str, typer.Argument(help="A case of `systwise cases`.")],
-    nuisance: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="Nuisance value, e.g. tes=0.9. Repeatable.")],
+    nuisance: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Nuisance value, e.g. tes=0.9. Repeatable.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="File to write.")],
     seed: Annotated[int, typer.Option(help="Seed of generated events.")] = 0,
     set_: Set = [],  # noqa: B006

@@ -46,9 +46,7 @@ class Registry(Generic[T]):
         """
         known = self.names()
         if name not in self._entries:
-            raise ConfigError(
-                f"unknown {self.kind} '{name}'{suggestion(name, known)} (known: {', '.join(known)})"
-            )
+            raise ConfigError(f"unknown {self.kind} '{name}'{suggestion(name, known)} (known: {', '.join(known)})")
         return self._entries[name]
 
     def _discover(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from systwise.events import AbstractVariation, Events, EventTable
@@ -46,11 +47,13 @@ class AbstractTruth(abc.ABC):
     """The known optimum of a problem whose densities can be written down."""
 
     @abc.abstractmethod
-    def logit(self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]) -> Float[Array, " event"]:
+    def logit(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
         """Return ln of the density ratio of signal to background at nuisance values `z`."""
 
     @abc.abstractmethod
-    def bound(self, poi: Float[Array, " poi"], z: Float[Array, " nuisance"]) -> tuple[float, float]:
+    def bound(self, poi: Float[np.ndarray, " poi"], z: Float[np.ndarray, " nuisance"]) -> tuple[float, float]:
         """Return the Cramér-Rao bounds on the first parameter of interest: (profiled, nuisances known)."""
 
 

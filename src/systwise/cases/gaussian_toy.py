@@ -117,7 +117,9 @@ class GaussianTruth(AbstractTruth):
         """Keep the settings."""
         self._s = settings
 
-    def logit(self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]) -> Float[Array, " event"]:
+    def logit(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
         """Return `2 radius x.u(z) / noise^2`."""
         angle = z[..., 0]
         along = features[:, 0] * jnp.cos(angle) + features[:, 1] * jnp.sin(angle)

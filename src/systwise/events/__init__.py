@@ -1,6 +1,8 @@
 """The event table, its variations and splits, and the readers. Knows no physics."""
 
-from systwise.events._checks import check_events
+from systwise.events._checks import check_events, check_labels, check_positive, process_yields
+from systwise.events._download import cache_folder, fetch
+from systwise.events._readers import ColumnType, as_numpy, file_fingerprint, read_blocks
 from systwise.events._splits import Split, SplitSettings, split_events
 from systwise.events._table import Events, EventTable, event_seed, hash_ids, uniform_hash
 from systwise.events._variation import AbstractVariation, Exactness
@@ -8,14 +10,23 @@ from systwise.events._writers import write_varied as write_varied_table
 
 __all__ = [
     "AbstractVariation",
+    "ColumnType",
     "EventTable",
     "Events",
     "Exactness",
     "Split",
     "SplitSettings",
+    "as_numpy",
+    "cache_folder",
     "check_events",
+    "check_labels",
+    "check_positive",
     "event_seed",
+    "fetch",
+    "file_fingerprint",
     "hash_ids",
+    "process_yields",
+    "read_blocks",
     "split_events",
     "uniform_hash",
     "write_varied_table",

@@ -1,25 +1,34 @@
-"""Interval ends: where a profiled likelihood has risen by a given amount above its minimum."""
+"""Interval ends: where a profiled likelihood has risen by a given amount above its minimum.
+
+Newton's method on `sqrt(2 rise)`, which is nearly linear, inside a bracket that only shrinks. The
+derivative comes from the envelope theorem: `dq/dmu` is the partial derivative at the profiled point.
+Rows of a search (`[row, data]`) are independent: one a level and side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-LEVELS = (0.5, 2.0)
-"""Rises of the NLL: one and two standard deviations of one parameter."""
 TOLERANCE = 1e-8
 """Accepted difference between the rise and its level."""
 
-Curve = Callable[[Array], tuple[Array, Array]]
-"""Values `[point, data]` of a parameter to profiled NLL and its derivative."""
 
+class Crossing(NamedTuple):
+    """The state of a root search, every array `[row, data]`.
 
-class _Search(NamedTuple):
+    Attributes:
+        at: the value to evaluate next; once done and not absent, the crossing.
+        inside: largest distance from the minimum at which the rise is below its level.
+        outside: smallest at which it is above, or the end of the range.
+        known: `outside` was evaluated.
+        done: nothing is left to do.
+        absent: the level is not reached within the range, or expected counts turn negative before.
+        lowest: lowest rise seen; negative where the fit had missed a lower minimum.
+    """
+
     at: Array
     inside: Array
     outside: Array
@@ -27,82 +36,85 @@ class _Search(NamedTuple):
     done: Array
     absent: Array
     lowest: Array
-    iteration: Array
 
 
-def crossings(
-    curve: Curve, centre: Array, minimum: Array, width: Array, low: Array, high: Array, levels: tuple[float, ...]
-) -> tuple[Array, Array, Array]:
-    """Find the first crossing of each level below and above the minimum.
-
-    Newton's method on `sqrt(2 rise)`, which is nearly linear, inside a bracket that only shrinks. The
-    derivative comes from the envelope theorem: `dq/dmu` is the partial derivative at the profiled point.
+def begin(centre: Array, width: Array, side: Array, level: Array, low: Array, high: Array) -> Crossing:
+    """Return a search that starts at the crossings of a parabola.
 
     Args:
-        curve: the profiled NLL.
-        centre: best-fit values, `[data]`.
-        minimum: NLL there, `[data]`.
-        width: a guess of one standard deviation, `[data]`.
-        low: end of the parameter's range.
+        centre: best-fit values, `[1, data]`.
+        width: a guess of one standard deviation, `[row, data]`.
+        side: -1 or +1, `[row, 1]`.
+        level: rises of the NLL, `[row, 1]`.
+        low: end of the parameter's range, a scalar.
         high: the other end.
-        levels: rises of the NLL.
-
-    Returns:
-        crossings `[2 * level, data]`, lower before upper for each level, NaN where there is none; whether
-        one was found; and the lowest NLL seen on the way, `[data]`.
     """
-    side = np.tile([-1.0, 1.0], len(levels))[:, None]
-    level = np.repeat(levels, 2)[:, None]
-    end = jnp.where(side < 0, low, high) + jnp.zeros_like(centre)[None]
-    inside = jnp.broadcast_to(centre[None], end.shape)
-    guess = centre[None] + side * jnp.sqrt(2 * level) * width[None]
-    state = _Search(
-        at=jnp.clip(guess, low, high),
-        inside=inside,
+    end = jnp.where(side < 0, low, high) + jnp.zeros_like(width)
+    centre = jnp.broadcast_to(centre, end.shape)
+    # A minimum at the end of the range has no room beyond it.
+    nothing = end == centre
+    return Crossing(
+        at=jnp.clip(centre + side * jnp.sqrt(2 * level) * width, low, high),
+        inside=centre,
         outside=end,
         known=jnp.zeros(end.shape, bool),
-        # A minimum at the end of the range has no room beyond it.
-        done=end == inside,
-        absent=end == inside,
-        lowest=jnp.broadcast_to(minimum[None], end.shape),
-        iteration=jnp.zeros((), jnp.int32),
+        done=nothing,
+        absent=nothing,
+        lowest=jnp.zeros(end.shape),
     )
 
-    def body(s: _Search) -> _Search:
-        value, slope = curve(s.at)
-        rise = value - minimum
-        below = rise < level
-        inside = jnp.where(below, s.at, s.inside)
-        outside = jnp.where(below, s.outside, s.at)
-        known = s.known | ~below
-        reached = jnp.abs(rise - level) < TOLERANCE
-        absent = below & ~reached & (s.at == end)
-        # A bracket of no length around an infinite rise: expected counts turn negative before the level is met.
-        collapsed = known & (jnp.abs(outside - inside) <= 1e-13 * (1 + jnp.abs(inside)))
-        root = jnp.sqrt(2 * jnp.maximum(rise, 1e-300))
-        newton = s.at - (root - jnp.sqrt(2 * level)) * root / slope
-        ahead = (newton - inside) * side > 0
-        short = (outside - newton) * side > 0
-        # Kinks (a minimum over a grid) make Newton creep along one side: bisect now and then.
-        usable = jnp.isfinite(newton) & ahead & short & ((s.iteration % 6 != 5) | ~known)
-        further = inside + side * jnp.maximum(jnp.abs(inside - centre), width)
-        otherwise = jnp.where(known, 0.5 * (inside + outside), jnp.clip(further, low, high))
-        following = jnp.where(usable, newton, otherwise)
 
-        def keep(new: Array, old: Array) -> Array:
-            return jnp.where(s.done, old, new)
+def advance(
+    s: Crossing,
+    rise: Array,
+    slope: Array,
+    centre: Array,
+    side: Array,
+    level: Array,
+    low: Array,
+    high: Array,
+    iteration: Array,
+) -> Crossing:
+    """Return the search after the NLL's `rise` and `slope` at `s.at` are known.
 
-        return _Search(
-            at=jnp.where(s.done | reached | absent, s.at, following),
-            inside=keep(inside, s.inside),
-            outside=keep(outside, s.outside),
-            known=keep(known, s.known),
-            done=s.done | reached | absent | collapsed,
-            absent=s.absent | (~s.done & (absent | (collapsed & ~reached))),
-            lowest=jnp.minimum(s.lowest, value),
-            iteration=s.iteration + 1,
-        )
+    Args:
+        s: the search.
+        rise: profiled NLL above the minimum, `[row, data]`; infinite where counts turn negative.
+        slope: its derivative.
+        centre: best-fit values, `[1, data]`.
+        side: -1 or +1, `[row, 1]`.
+        level: rises of the NLL, `[row, 1]`.
+        low: end of the parameter's range.
+        high: the other end.
+        iteration: number of this evaluation.
+    """
+    end = jnp.where(side < 0, low, high)
+    below = rise < level
+    inside = jnp.where(below, s.at, s.inside)
+    outside = jnp.where(below, s.outside, s.at)
+    known = s.known | ~below
+    reached = jnp.abs(rise - level) < TOLERANCE
+    absent = below & ~reached & (s.at == end)
+    # A bracket of no length around a jump to infinity: counts turn negative before the level is met.
+    collapsed = known & ~reached & (jnp.abs(outside - inside) <= 1e-13 * (1 + jnp.abs(inside)))
+    root = jnp.sqrt(2 * jnp.maximum(rise, 1e-300))
+    newton = s.at - (root - jnp.sqrt(2 * level)) * root / slope
+    within = ((newton - inside) * side > 0) & ((outside - newton) * side > 0)
+    # Kinks (a minimum over a grid) make Newton creep along one side: bisect now and then.
+    usable = jnp.isfinite(newton) & within & ((iteration % 6 != 5) | ~known)
+    doubled = jnp.clip(centre + 2 * (s.at - centre), low, high)
+    following = jnp.where(usable, newton, jnp.where(known, 0.5 * (inside + outside), doubled))
+    done = s.done | reached | absent | collapsed
 
-    s = jax.lax.while_loop(lambda s: (s.iteration < 80) & ~jnp.all(s.done), body, state)
-    found = s.done & ~s.absent
-    return jnp.where(found, s.at, jnp.nan), found, jnp.min(s.lowest, axis=0)
+    def keep(new: Array, old: Array) -> Array:
+        return jnp.where(s.done, old, new)
+
+    return Crossing(
+        at=jnp.where(done, s.at, following),
+        inside=keep(inside, s.inside),
+        outside=keep(outside, s.outside),
+        known=keep(known, s.known),
+        done=done,
+        absent=keep(absent | collapsed, s.absent),
+        lowest=jnp.minimum(s.lowest, keep(rise, s.lowest)),
+    )

@@ -18,6 +18,7 @@ import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, Float
 
+from systwise.fit._gamma import log_gamma_jet
 from systwise.fit._morph import Jet, Morph
 from systwise.parameters import AbstractConstraint
 
@@ -153,8 +154,7 @@ def count_terms(convention: str, n: Array) -> tuple[Array, Array, Array]:
         # n ln n -> 0 for an empty bin; its derivative is only ever multiplied by dn = 0 there.
         safe = jnp.maximum(n, 1e-300)
         return jsp.xlogy(n, safe) - n, jnp.log(safe), 1 / safe
-    x = n + 1 if convention == "poisson" else n
-    return jsp.gammaln(x), jsp.digamma(x), jsp.polygamma(1, x)
+    return log_gamma_jet(n + 1 if convention == "poisson" else n)
 
 
 def counts_jet(lik: Likelihood, observed: Observed, z: Sequence[Array], free: Sequence[int]) -> Jet:

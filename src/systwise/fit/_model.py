@@ -172,9 +172,9 @@ class Model(eqx.Module):
         """
         if grid is None:
             return start_grid(
-                [n.anchors for n in self.nuisances],
-                [n.range for n in self.nuisances],
-                [n.nominal for n in self.nuisances],
+                tuple(n.anchors for n in self.nuisances),
+                tuple(n.range for n in self.nuisances),
+                tuple(n.nominal for n in self.nuisances),
                 self.components.ranges,
             )
         values = np.asarray(grid, dtype=np.float64)
@@ -198,9 +198,7 @@ class Model(eqx.Module):
         """
         if data.moving != self.moving:
             kind = "depend on the hypothesised nuisance" if data.moving else "are fixed"
-            raise DataError(
-                f"data: the counts {kind} but the model has moving={self.moving}; build both the same way"
-            )
+            raise DataError(f"data: the counts {kind} but the model has moving={self.moving}; build both the same way")
         arrays = data.counts if isinstance(data.counts, tuple) else (data.counts,)
         expected = [(len(n.anchors), self.bins) for n in self.nuisances] if self.moving else [(self.bins,)]
         if [array.shape[1:] for array in arrays] != expected:

@@ -13,6 +13,7 @@ logarithm is 2.5 times more accurate there, but cannot hold an empty bin and is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -49,11 +50,16 @@ class RootSpline(eqx.Module):
         knots = jnp.asarray(self.knots)
         table = jnp.asarray(self.coefficients)
         interval = jnp.sum(z[None] >= knots[1:-1, None, None], axis=0)
+        # One flat gather: XLA then writes coefficients in the order in which they are used, twice as
+        # fast as gathering rows and transposing them.
         if datasets:
-            index = interval.reshape((1,) * (table.ndim - 2) + interval.shape)
-            c0, c1, c2, c3 = jnp.take_along_axis(table, index, axis=-2, mode="promise_in_bounds")
+            content, (intervals, sets) = table.shape[:-2], table.shape[-2:]
+            index = interval * sets + jnp.arange(sets)
         else:
-            c0, c1, c2, c3 = table.at[..., interval].get(mode="promise_in_bounds")
+            content, intervals, sets = table.shape[:-1], table.shape[-1], 1
+            index = interval
+        offsets = jnp.arange(math.prod(content)).reshape(*content, 1, 1) * (intervals * sets)
+        c0, c1, c2, c3 = table.reshape(-1).at[offsets + index].get(mode="promise_in_bounds")
         u = z - knots.at[interval].get(mode="promise_in_bounds")
         return c0 + u * (c1 + u * (c2 + u * c3)), c1 + u * (2 * c2 + 3 * u * c3), 2 * c2 + 6 * u * c3
 
@@ -85,7 +91,7 @@ class Morph(eqx.Module):
         datasets: the contents have a last axis of data sets (data of a moving observable).
     """
 
-    nominal: Float[Array | np.ndarray, "..."]
+    nominal: Float[Array | np.ndarray, ...]
     splines: tuple[RootSpline, ...]
     datasets: bool = eqx.field(static=True, default=False)
 
@@ -113,10 +119,7 @@ class Morph(eqx.Module):
         root = others()
         first = [jet[1] * others(j) for j, jet in enumerate(jets)]
         second = [
-            [
-                jets[i][2] * others(i) if i == j else jets[i][1] * jets[j][1] * others(i, j)
-                for j in range(len(jets))
-            ]
+            [jets[i][2] * others(i) if i == j else jets[i][1] * jets[j][1] * others(i, j) for j in range(len(jets))]
             for i in range(len(jets))
         ]
         count = range(len(jets))
@@ -127,7 +130,7 @@ class Morph(eqx.Module):
         )
 
     @in_float64
-    def __call__(self, z: Sequence[float] | np.ndarray) -> Float64[np.ndarray, "..."]:
+    def __call__(self, z: Sequence[float] | np.ndarray) -> Float64[np.ndarray, ...]:
         """Return the contents at one point, float64 NumPy.
 
         Args:

@@ -55,9 +55,7 @@ class _State(NamedTuple):
     iteration: Array
 
 
-def solve_positive(
-    hessian: Sequence[Sequence[Array]], gradient: Sequence[Array]
-) -> tuple[list[Array], Array, Array]:
+def solve_positive(hessian: Sequence[Sequence[Array]], gradient: Sequence[Array]) -> tuple[list[Array], Array, Array]:
     """Return `-H^-1 g` with negative pivots of `H = L D L^T` made positive, and whether none was.
 
     Absolute pivots keep the step a descent direction and send a saddle's small displacement outwards.
@@ -107,9 +105,7 @@ def _direction(
     ]
     count = range(len(x))
     gradient = [jnp.where(held[i], 0.0, gradient[i]) for i in count]
-    hessian = [
-        [jnp.where(held[i] | held[j], 1.0 if i == j else 0.0, hessian[i][j]) for j in count] for i in count
-    ]
+    hessian = [[jnp.where(held[i] | held[j], 1.0 if i == j else 0.0, hessian[i][j]) for j in count] for i in count]
     return solve_positive(hessian, gradient)
 
 

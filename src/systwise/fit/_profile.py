@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float64
 from systwise.errors import FitError
 from systwise.fit._chunks import chunk_size, in_chunks
 from systwise.fit._data import Data
-from systwise.fit._likelihood import Likelihood, Observed, constant_terms
+from systwise.fit._hermite import HermiteCurves
+from systwise.fit._likelihood import Likelihood, Observed, constant_terms, evaluate
 from systwise.fit._model import Model
-from systwise.fit._search import search
+from systwise.fit._search import full_range, search
 from systwise.fit._starts import Starts
 from systwise.precision import in_float64
 
@@ -33,6 +34,8 @@ class Profile:
         values: its values, `[value]`.
         nll: NLL minimised over everything else; infinite where no nuisance value keeps every expected
             count positive.
+        slope: its derivative by the parameter of interest (envelope theorem), which together with
+            `nll` gives the curve between the values.
         theta: parameters of interest at the minimum, `[value, poi]`.
         nuisances: nuisances at the minimum, `[value, nuisance]`.
         converged: gradient below tolerance, Hessian positive, no start lower.
@@ -42,10 +45,28 @@ class Profile:
     poi: str
     values: Float64[np.ndarray, " value"]
     nll: Float64[np.ndarray, "*data value"]
+    slope: Float64[np.ndarray, "*data value"]
     theta: Float64[np.ndarray, "*data value poi"]
     nuisances: Float64[np.ndarray, "*data value nuisance"]
     converged: Bool[np.ndarray, "*data value"]
     at_boundary: Bool[np.ndarray, "*data value"]
+
+    @property
+    def estimate(self) -> Float64[np.ndarray, "*data"]:
+        """Value at the lowest minimum between the scanned values, NaN where it lies beyond them."""
+        return self._curve().minimum()[0].reshape(self.nll.shape[:-1])
+
+    def interval(self, level: float = 0.5) -> tuple[Float64[np.ndarray, "*data"], Float64[np.ndarray, "*data"]]:
+        """Return where the curve has risen by `level` on both sides of its minimum, NaN beyond the scan.
+
+        Values and slopes make a cubic Hermite curve, whose error falls with the fourth power of the
+        spacing: 1e-5 for steps of one standard deviation on the Gaussian toy. `fit` solves exactly.
+        """
+        lower, upper = self._curve().crossings(level)
+        return lower.reshape(self.nll.shape[:-1]), upper.reshape(self.nll.shape[:-1])
+
+    def _curve(self) -> HermiteCurves:
+        return HermiteCurves(self.values, np.atleast_2d(self.nll), np.atleast_2d(self.slope))
 
     @property
     def rise(self) -> Float64[np.ndarray, "*data value"]:
@@ -53,31 +74,19 @@ class Profile:
         return self.nll - self.nll.min(axis=-1, keepdims=True)
 
 
-def profile_points(
-    lik: Likelihood,
-    observed: Observed,
-    starts: Starts,
-    first: np.ndarray,
-    values: Array,
-    poi: int,
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Return NLL, theta `[poi, ...]`, z `[nuisance, ...]`, converged, at boundary, each `[point, data]`; pure JAX."""
-    theta = [values if p == poi else jnp.zeros_like(values) for p in range(lik.pois)]
-    found = search(lik, observed, starts, first, theta, (poi,))
-    shape = found.value.shape
-    bounded = jnp.zeros(shape, bool)
-    for j, z in enumerate(found.z):
-        bounded = bounded | (z <= lik.low[lik.pois + j]) | (z >= lik.high[lik.pois + j])
-    z = jnp.stack(found.z) if found.z else jnp.zeros((0, *shape))
-    return found.value, jnp.stack(found.theta), z, found.done, bounded
-
-
 @functools.partial(jax.jit, static_argnames="poi")
 def _profile(
     lik: Likelihood, observed: Observed, starts: Starts, first: np.ndarray, values: Array, poi: int
 ) -> tuple[Array, ...]:
-    value, *rest = profile_points(lik, observed, starts, first, values[:, None], poi)
-    return value + constant_terms(lik, observed), *rest
+    """Return NLL, its slope, parameters `[parameter, ...]`, converged, at boundary, each `[point, data]`."""
+    theta = [jnp.asarray(values)[:, None] if p == poi else jnp.zeros((1, 1)) for p in range(lik.pois)]
+    free = tuple(i for i in range(lik.parameters) if i != poi)
+    found = search(lik, observed, starts, first, theta, free, full_range(lik), len(values))
+    _, slope, _ = evaluate(lik, observed, found.x[: lik.pois], found.x[lik.pois :], (poi,))
+    bounded = jnp.zeros(found.value.shape, bool)
+    for i in range(lik.pois, lik.parameters):
+        bounded = bounded | (found.x[i] <= lik.low[i]) | (found.x[i] >= lik.high[i])
+    return found.value + constant_terms(lik, observed), slope[0], jnp.stack(found.x), found.done, bounded
 
 
 def profile(
@@ -105,20 +114,16 @@ def profile(
     """
     if data.stacked:
         raise FitError(f"profile: {len(data)} stacked data sets given; use profile_many")
-    many = profile_many(model, stack_of_one(data), values, poi, grid)
+    many = profile_many(model, data, values, poi, grid)
     return dataclasses.replace(
         many,
         nll=many.nll[0],
+        slope=many.slope[0],
         theta=many.theta[0],
         nuisances=many.nuisances[0],
         converged=many.converged[0],
         at_boundary=many.at_boundary[0],
     )
-
-
-def stack_of_one(data: Data) -> Data:
-    """Return a single data set as a stack."""
-    return data.batch()
 
 
 @in_float64
@@ -150,13 +155,15 @@ def profile_many(
         return _profile(lik, model.observed(some), starts, first, points, poi=number)
 
     size = chunk_size(len(data), len(points) * math.prod(starts.shape))
-    nll, theta, z, converged, bounded = in_chunks(part, data, size)
+    nll, slope, x, converged, bounded = in_chunks(part, data, size)
+    parameters, pois = np.transpose(x, (2, 1, 0)), len(model.components.pois)
     return Profile(
         poi=model.components.pois[number],
         values=points,
         nll=nll.T,
-        theta=np.transpose(theta, (2, 1, 0)),
-        nuisances=np.transpose(z, (2, 1, 0)),
+        slope=slope.T,
+        theta=parameters[..., :pois],
+        nuisances=parameters[..., pois:],
         converged=converged.T,
         at_boundary=bounded.T,
     )

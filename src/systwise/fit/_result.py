@@ -266,9 +266,7 @@ class FitResults:
         names = self.names[len(self.pois) :]
         return SecondMinimum({name: float(v) for name, v in zip(names, z, strict=True)}, float(rise))
 
-    def _verdict(
-        self, index: int, converged: bool, at_boundary: tuple[str, ...], ends: list[float | None]
-    ) -> str:
+    def _verdict(self, index: int, converged: bool, at_boundary: tuple[str, ...], ends: list[float | None]) -> str:
         if not np.isfinite(self.nll[index]):
             return "no fit: nowhere in the parameters' ranges is every expected count positive"
         faults = []
@@ -279,7 +277,8 @@ class FitResults:
         elif not self.done[index]:
             empty = self.smallest_count[index] < 1e-6
             faults.append(
-                "an expected count is driven to zero" if empty
+                "an expected count is driven to zero"
+                if empty
                 else f"Newton's method stopped {self.distance[index]:.1g} above the minimum"
             )
         notes = [f"{name} sits at an end of its range" for name in at_boundary]

@@ -1,12 +1,13 @@
-"""The search for the lowest minimum with some parameters fixed: starts, Newton, and the better end.
+"""The search for the lowest minimum: starts on a grid, Newton from the best two, and the better end.
 
-The one path behind `profile`, `fit` and the root finding of intervals; pure JAX, every array with the
-batch axes `point` (values of the fixed parameters) and `data` (data sets) last.
+The one path behind `profile` and `fit`; pure JAX, every array with the batch axes `point` (scan points
+or rows of a root search) and `data` (data sets) last. Parameters are fixed either by leaving them out of
+`free`, which compiles to less, or by equal ends of their range, which may change from call to call.
 """
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,74 +17,55 @@ import numpy as np
 from jaxtyping import Array
 
 from systwise.fit._likelihood import Likelihood, Observed, evaluate, evaluate_bins
-from systwise.fit._morph import Morph
-from systwise.fit._newton import Minimum, minimise
-from systwise.fit._starts import (
-    Starts,
-    best_starts,
-    start_counts,
-    start_templates,
-    start_terms,
-    start_values,
-)
+from systwise.fit._morph import Morph, RootSpline
+from systwise.fit._newton import Minimum, Objective, minimise
+from systwise.fit._starts import Starts, best_starts, start_counts, start_templates, start_terms, start_values
 
 CANDIDATES = 2
 """Local minima polished for every point and data set."""
+TOGETHER = 1024
+"""Problems up to which all are iterated until the slowest is done."""
+HEAD = 4
+"""Evaluations after which the unfinished of a larger batch are gathered."""
+
+
+class Bounds(NamedTuple):
+    """Lower and upper ends of every parameter, each `[point, data]` with axes of length 1 where shared."""
+
+    low: list[Array]
+    high: list[Array]
+
+    def tiled(self, parameters: Sequence[int], times: int) -> tuple[list[Array], list[Array]]:
+        """Return the ends of some parameters with the point axis repeated as a whole."""
+        return [_tile(self.low[i], times) for i in parameters], [_tile(self.high[i], times) for i in parameters]
 
 
 class Lowest(NamedTuple):
-    """The lowest minimum found for every point and data set.
+    """The lowest minimum found for every point and data set, every array `[point, data]`.
 
     Attributes:
-        theta: parameters of interest, each `[point, data]`.
-        z: nuisances, each `[point, data]`.
+        x: all parameters.
         value: NLL, without the constant terms of fixed counts.
-        done: gradient below tolerance, Hessian positive, and no start was lower.
-        positive: the Hessian by the free parameters is positive definite.
+        gradient: by the free parameters (over a grid of nuisances: by the free parameters of interest).
+        hessian: by the same parameters.
         distance: estimated vertical distance to the minimum.
+        positive: the Hessian is positive definite.
         lowest: no start of the grid lies below.
-        second: the other candidate's (value, z), infinite where there is none.
+        done: distance below tolerance, Hessian positive, no start lower.
+        second_value: NLL of the other candidate, infinite where there is none.
+        second_x: its parameters.
     """
 
-    theta: list[Array]
-    z: list[Array]
+    x: list[Array]
     value: Array
-    done: Array
-    positive: Array
+    gradient: list[Array]
+    hessian: list[list[Array]]
     distance: Array
+    positive: Array
     lowest: Array
-    second: tuple[Array, list[Array]]
-
-
-def polish(
-    lik: Likelihood,
-    observed: Observed,
-    starts: Starts,
-    theta: Sequence[Array],
-    z: Sequence[Array],
-    free: tuple[int, ...],
-) -> tuple[list[Array], list[Array], Minimum]:
-    """Minimise by Newton's method over the `free` parameters from one start a point and data set."""
-    everything = [*theta, *z]
-    shape = jnp.broadcast_shapes(*(value.shape for value in everything))
-    data = observed_sets(observed)
-    everything = [jnp.broadcast_to(value, (shape[0], max(shape[1], data))) for value in everything]
-
-    def place(values: Sequence[Array]) -> list[Array]:
-        full = list(everything)
-        for parameter, value in zip(free, values, strict=True):
-            full[parameter] = value
-        return full
-
-    def objective(values: list[Array]) -> tuple[Array, list[Array], list[list[Array]]]:
-        full = place(values)
-        return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
-
-    index = np.array(free)
-    low, high, reach = (jnp.asarray(limits)[index] for limits in (lik.low, lik.high, starts.reach))
-    end = minimise(objective, [everything[i] for i in free], list(low), list(high), list(reach))
-    full = place(end.x)
-    return full[: lik.pois], full[lik.pois :], end
+    done: Array
+    second_value: Array
+    second_x: list[Array]
 
 
 def observed_sets(observed: Observed) -> int:
@@ -94,66 +76,161 @@ def observed_sets(observed: Observed) -> int:
     return observed.counts.shape[-1]
 
 
-def minimise_pois(
+def take_sets(observed: Observed, index: Array) -> Observed:
+    """Return the observed data with the data sets at `index`, in that order and repeated as often."""
+    counts = observed.counts
+    if isinstance(counts, Morph):
+        splines = tuple(RootSpline(s.knots, jnp.asarray(s.coefficients)[..., index]) for s in counts.splines)
+        taken: Array | Morph = Morph(jnp.asarray(counts.nominal)[..., index], splines, datasets=True)
+    else:
+        taken = jnp.asarray(counts)[:, index]
+    return Observed(taken, tuple(jnp.asarray(a)[:, index] for a in observed.auxiliary))
+
+
+def full_range(lik: Likelihood) -> Bounds:
+    """Return the parameters' ranges, the same for every point and data set."""
+    low, high = jnp.asarray(lik.low), jnp.asarray(lik.high)
+    count = range(lik.parameters)
+    return Bounds([low[i].reshape(1, 1) for i in count], [high[i].reshape(1, 1) for i in count])
+
+
+def _tile(array: Array, times: int) -> Array:
+    """Return `[point, data]` repeated to `[times * point, data]`; shared rows stay as they are."""
+    if array.shape[0] == 1:
+        return array
+    return jnp.broadcast_to(array[None], (times, *array.shape)).reshape(-1, array.shape[-1])
+
+
+def _placed(values: Sequence[Array], fixed: Sequence[Array], free: Sequence[int]) -> list[Array]:
+    """Return all parameters, the free ones replaced by `values`."""
+    full = list(fixed)
+    for parameter, value in zip(free, values, strict=True):
+        full[parameter] = value
+    return full
+
+
+def _run(
+    objective: Objective,
+    start: Sequence[Array],
+    bounds: tuple[list[Array], list[Array]],
+    starts: Starts,
+    free: Sequence[int],
+    tolerance: float,
+    iterations: int,
+) -> Minimum:
+    reach = jnp.asarray(starts.reach)
+    return minimise(objective, start, *bounds, [reach[i] for i in free], tolerance, iterations)
+
+
+def _minimise_pois(
     lik: Likelihood,
     observed: Observed,
     starts: Starts,
+    first: np.ndarray,
     theta: Sequence[Array],
     free: tuple[int, ...],
-    first: np.ndarray,
-    exact: bool,
+    bounds: Bounds,
+    shape: tuple[int, int],
 ) -> tuple[list[Array], Minimum, Array]:
     """Minimise over the free parameters of interest with the nuisances at each start.
 
-    Args:
-        lik: the likelihood.
-        observed: the data.
-        starts: nuisance values.
-        theta: `[poi]` values, each `[point, data or 1]`; those of free parameters are ignored.
-        free: numbers of the free parameters of interest.
-        first: values to start from, `[start of theta, poi]`; the best end is kept.
-        exact: iterate to the minimum rather than well enough to rank the starts.
+    Well enough to rank the starts where a polish follows, to the end where the grid is all there is.
 
     Returns:
-        theta, minimum and NLL, each `[start, point, data]`.
+        parameters of interest, minimum and NLL, each `[start, point, data]`.
     """
-    templates = start_templates(lik, starts)
-    n = start_counts(observed, starts)
-    size, (points, sets) = templates.shape[-1], theta[0].shape
-    sets = max(sets, n.shape[-1])
-    flat = (size * points, sets)
+    templates, n = start_templates(lik, starts), start_counts(observed, starts)
+    size, (points, sets) = templates.shape[-1], shape
+    copies = len(first)
 
-    def tiled(array: Array) -> Array:
-        return jnp.repeat(array, points, axis=-2) if array.shape[-2] == size else array
+    def laid_out(array: Array) -> Array:
+        """Repeat `[..., start or 1, data or 1]` over points and over the values to start from."""
+        if array.shape[-2] == 1:
+            return array
+        lead = array.shape[:-2]
+        wide = jnp.broadcast_to(array[..., None, :, None, :], (*lead, copies, size, points, array.shape[-1]))
+        return wide.reshape(*lead, copies * size * points, array.shape[-1])
 
-    fixed = [jnp.broadcast_to(value, (size, points, sets)).reshape(flat) for value in theta]
-    jets = ((tiled(n), [], []), (tiled(templates[..., None]), [], []))
+    flat = (copies * size * points, sets)
+    fixed = [jnp.broadcast_to(_tile(jnp.broadcast_to(t, shape), copies * size), flat) for t in theta]
+    counts, morphed = (laid_out(n), [], []), (laid_out(templates[..., None]), [], [])
+    begin = [jnp.broadcast_to(jnp.asarray(np.repeat(first[:, p], size * points))[:, None], flat) for p in free]
+    tolerance, iterations = (0.03, 12) if starts.local else (1e-10, 60)
+    end = _run(
+        lambda values: evaluate_bins(lik, counts, _placed(values, fixed, free), morphed, free),
+        begin,
+        bounds.tiled(free, copies * size),
+        starts,
+        free,
+        tolerance,
+        iterations,
+    )
+    end = jax.tree.map(lambda array: array.reshape(copies, size, points, sets), end)
+    if copies > 1:
+        end = jax.tree.map(_picker(jnp.argmin(end.value, axis=0)), end)
+    else:
+        end = jax.tree.map(lambda array: array[0], end)
+    value = end.value + start_terms(lik, observed, starts, n)[:, None, :]
+    fixed = [jnp.broadcast_to(t, (size, *shape)) for t in theta]
+    return _placed(end.x, fixed, free), end, value
 
-    def place(values: Sequence[Array]) -> list[Array]:
-        full = list(fixed)
-        for parameter, value in zip(free, values, strict=True):
-            full[parameter] = value
-        return full
 
-    index = np.array(free)
-    low, high, reach = (jnp.asarray(limits)[index] for limits in (lik.low, lik.high, starts.reach))
-    best: Minimum | None = None
-    for row in first:
-        end = minimise(
-            lambda values: evaluate_bins(lik, jets[0], place(values), jets[1], free),
-            [jnp.full(flat, row[p]) for p in free],
-            list(low),
-            list(high),
-            list(reach),
-            tolerance=1e-10 if exact else 0.03,
-            iterations=60 if exact else 12,
+def _descend(
+    lik: Likelihood, observed: Observed, starts: Starts, x: list[Array], free: tuple[int, ...], bounds: Bounds
+) -> Minimum:
+    """Minimise over the free parameters from `x`, each `[point, data]` with `bounds` of the same shape.
+
+    Most problems are done after three evaluations; a few, where two minima merge, take twenty. In large
+    batches those are gathered and finished by themselves, so that the others need not wait for them.
+    """
+
+    def run(observed: Observed, x: list[Array], bounds: Bounds, iterations: int) -> Minimum:
+        def objective(values: list[Array]) -> tuple[Array, list[Array], list[list[Array]]]:
+            full = _placed(values, x, free)
+            return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
+
+        ends = ([bounds.low[i] for i in free], [bounds.high[i] for i in free])
+        return _run(objective, [x[i] for i in free], ends, starts, free, 1e-10, iterations)
+
+    points, sets = x[0].shape
+    size = points * sets
+    if size <= TOGETHER:
+        return run(observed, x, bounds, 60)
+    head = run(observed, x, bounds, HEAD)
+    few = max(TOGETHER // 4, size // 16)
+    start = _placed(head.x, x, free)
+
+    def flat(array: Array) -> Array:
+        return jnp.broadcast_to(array, (points, sets)).reshape(-1)
+
+    def finish(state: tuple[Minimum, Array]) -> tuple[Minimum, Array]:
+        minimum, pending = state
+        (index,) = jnp.nonzero(pending, size=few, fill_value=size)
+
+        def taken(array: Array) -> Array:
+            return flat(array)[jnp.minimum(index, size - 1)][None]
+
+        tail = run(
+            take_sets(observed, jnp.minimum(index, size - 1) % sets),
+            [taken(array) for array in start],
+            Bounds([taken(low) for low in bounds.low], [taken(high) for high in bounds.high]),
+            60,
         )
-        best = end if best is None else jax.tree.map(functools.partial(jnp.where, end.value < best.value), end, best)
-    assert best is not None
-    shape = (size, points, sets)
-    best = jax.tree.map(lambda array: array.reshape(shape), best)
-    value = best.value + start_terms(lik, observed, starts, n)[:, None, :]
-    return [array.reshape(shape) for array in place([x.reshape(flat) for x in best.x])], best, value
+        merged = jax.tree.map(
+            lambda old, new: old.reshape(-1).at[index].set(new[0], mode="drop").reshape(points, sets), minimum, tail
+        )
+        return merged, pending.at[index].set(False, mode="drop")
+
+    return jax.lax.while_loop(lambda state: jnp.any(state[1]), finish, (head, flat(~head.done)))[0]
+
+
+def _picker(index: Array) -> Callable[[Array], Array]:
+    """Return a function that takes one entry along the first axis, at `index` of the other axes."""
+
+    def pick(array: Array) -> Array:
+        return jnp.take_along_axis(array, index[None], axis=0)[0]
+
+    return pick
 
 
 def search(
@@ -162,100 +239,84 @@ def search(
     starts: Starts,
     first: np.ndarray,
     theta: Sequence[Array],
-    fixed: tuple[int, ...],
+    free: tuple[int, ...],
+    bounds: Bounds,
+    points: int,
 ) -> Lowest:
-    """Return the lowest minimum over everything but the `fixed` parameters of interest.
+    """Return the lowest minimum over the `free` parameters, for every point and data set.
 
     Args:
         lik: the likelihood.
         observed: the data.
         starts: the grid of nuisance values.
         first: values of the parameters of interest to start from, `[start of theta, poi]`.
-        theta: `[poi]` values, each `[point, data or 1]`; used where fixed.
-        fixed: numbers of the fixed parameters of interest.
+        theta: `[poi]` values, each `[point or 1, data or 1]`; used for parameters that are not free.
+        free: numbers of the free parameters, increasing; all nuisances are free.
+        bounds: ends of the parameters.
+        points: length of the point axis.
     """
-    pois = tuple(p for p in range(lik.pois) if p not in fixed)
-    nuisances = tuple(range(lik.pois, lik.parameters))
-    thetas: list[Array] | None = None
-    done = positive = None
+    shape = (points, observed_sets(observed))
+    pois = tuple(p for p in free if p < lik.pois)
     if pois:
-        thetas, end, values = minimise_pois(lik, observed, starts, theta, pois, first, exact=not starts.local)
-        done, positive, distance = end.done, end.positive, end.distance
+        thetas, end, values = _minimise_pois(lik, observed, starts, first, theta, pois, bounds, shape)
     else:
+        end = None
+        thetas = [jnp.broadcast_to(t, (math.prod(starts.shape), *shape)) for t in theta]
         values = start_values(lik, observed, starts, theta)
-        distance = jnp.zeros_like(values)
+    if not starts.local or not free:
+        return _best_of_grid(lik, starts, bounds, thetas, values, end)
     lowest_start = jnp.min(values, axis=0)
-    shape = values.shape[1:]
-    if not starts.local:
-        index = jnp.argmin(values, axis=0)
-        at = _at(index, shape)
-        value = at(values)
-        finite = jnp.isfinite(value)
-        return Lowest(
-            theta=[jnp.broadcast_to(t, shape) for t in theta] if thetas is None else [at(t) for t in thetas],
-            z=[jnp.asarray(points)[index] for points in starts.points],
-            value=value,
-            done=finite if done is None else at(done) & finite,
-            positive=finite if positive is None else at(positive),
-            distance=at(distance),
-            lowest=finite,
-            second=(jnp.full(shape, jnp.inf), [jnp.full(shape, jnp.nan) for _ in starts.points]),
-        )
     index, z = best_starts(starts, values, CANDIDATES)
-    if thetas is None:
-        candidates = [jnp.broadcast_to(t[None], index.shape[:1] + t.shape) for t in theta]
-    else:
-        candidates = [jnp.take_along_axis(t, index, axis=0) for t in thetas]
+    candidates = [*(jnp.take_along_axis(t, index, axis=0) for t in thetas), *z]
+    flat = [array.reshape(-1, shape[1]) for array in candidates]
 
-    def flat(array: Array) -> Array:
-        return array.reshape(-1, array.shape[-1])
-
-    free = (*pois, *nuisances)
-    if not free:
-        value = values[0]
-        finite = jnp.isfinite(value)
-        nothing = (jnp.full(shape, jnp.inf), [])
-        return Lowest(
-            [jnp.broadcast_to(t, shape) for t in theta], [], value, finite, finite, jnp.zeros(shape), finite, nothing
-        )
-    theta_end, z_end, end = polish(lik, observed, starts, [flat(t) for t in candidates], [flat(v) for v in z], free)
-
-    def stacked(array: Array) -> Array:
-        return array.reshape(CANDIDATES, *shape)
-
-    ends = stacked(end.value)
-    which = jnp.argmin(ends, axis=0)
-    best, other = _at(which, shape), _at(1 - which, shape)
-    value = best(ends)
-    lowest = value <= lowest_start + 1e-9 * (1 + jnp.abs(value) * 1e-3)
+    everything = range(lik.parameters)
+    end = _descend(lik, observed, starts, flat, free, Bounds(*bounds.tiled(everything, CANDIDATES)))
+    x = [array.reshape(CANDIDATES, *shape) for array in _placed(end.x, flat, free)]
+    end = jax.tree.map(lambda array: array.reshape(CANDIDATES, *shape), end)
+    which = jnp.argmin(end.value, axis=0)
+    best, other = _picker(which), _picker(1 - which)
+    value, positive = best(end.value), best(end.positive)
+    # The level of rounding: NLLs of 10^6 carry 10^-9.
+    lowest = value <= lowest_start + 1e-8 + 1e-13 * jnp.abs(value)
     return Lowest(
-        theta=[best(stacked(t)) for t in theta_end],
-        z=[best(stacked(v)) for v in z_end],
+        x=[best(array) for array in x],
         value=value,
-        done=best(stacked(end.done)) & lowest & jnp.isfinite(value),
-        positive=best(stacked(end.positive)),
-        distance=best(stacked(end.distance)),
+        gradient=jax.tree.map(best, end.gradient),
+        hessian=jax.tree.map(best, end.hessian),
+        distance=best(end.distance),
+        positive=positive,
         lowest=lowest,
-        second=(other(ends), [other(stacked(v)) for v in z_end]),
+        done=best(end.done) & lowest & jnp.isfinite(value),
+        second_value=other(end.value),
+        second_x=[other(array) for array in x],
     )
 
 
-def _at(index: Array, shape: tuple[int, ...]) -> Callable[[Array], Array]:
-    """Return a function that picks one entry along the first axis for every point and data set."""
-
-    def pick(array: Array) -> Array:
-        return jnp.take_along_axis(jnp.broadcast_to(array, (array.shape[0], *shape)), index[None], axis=0)[0]
-
-    return pick
-
-
-def slope_in(
-    lik: Likelihood, observed: Observed, theta: Sequence[Array], z: Sequence[Array], poi: int
-) -> tuple[Array, Array]:
-    """Return the NLL and its partial derivative by one parameter of interest.
-
-    At a minimum over everything else the latter is the derivative of the profiled NLL (envelope theorem).
-    """
-    value, gradient, _ = evaluate(lik, observed, theta, z, (poi,))
-    return value, gradient[0]
-
+def _best_of_grid(
+    lik: Likelihood, starts: Starts, bounds: Bounds, thetas: list[Array], values: Array, end: Minimum | None
+) -> Lowest:
+    """Return the lowest of the given nuisance values, with nothing between them."""
+    allowed = jnp.ones(values.shape, bool)
+    grid = [jnp.asarray(points)[:, None, None] for points in starts.points]
+    for j, line in enumerate(grid):
+        # Ends within which the grid has no point do not restrict it; equal ends pin one of its points.
+        low, high = bounds.low[lik.pois + j], bounds.high[lik.pois + j]
+        allowed = allowed & ((low != high) | (line == low))
+    values = jnp.where(allowed, values, jnp.inf)
+    best = _picker(jnp.argmin(values, axis=0))
+    value = best(values)
+    finite = jnp.isfinite(value)
+    x = [*(best(t) for t in thetas), *(best(jnp.broadcast_to(line, values.shape)) for line in grid)]
+    return Lowest(
+        x=x,
+        value=value,
+        gradient=[] if end is None else jax.tree.map(best, end.gradient),
+        hessian=[] if end is None else jax.tree.map(best, end.hessian),
+        distance=jnp.zeros_like(value) if end is None else best(end.distance),
+        positive=finite if end is None else best(end.positive),
+        lowest=finite,
+        done=finite if end is None else best(end.done) & finite,
+        second_value=jnp.full_like(value, jnp.inf),
+        second_x=[jnp.full_like(array, jnp.nan) for array in x],
+    )

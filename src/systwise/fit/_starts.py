@@ -7,6 +7,7 @@ minimum and calls it converged. So every anchor is looked at first, with points 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -23,8 +24,10 @@ LINE = 33
 """Fewest points along the axis of a single nuisance."""
 BUDGET = 1500
 """Most points of the grid over several nuisances."""
-OFFSET = 0.04
-"""Displacement of a start, in grid steps, so that none sits exactly on a saddle."""
+OFFSET = 0.001
+"""Displacement of every start, in grid steps, so that none sits exactly on a saddle."""
+REPEATED = -0.04
+"""Displacement of a minimum's second start, in grid steps."""
 
 
 class Starts(eqx.Module):
@@ -47,23 +50,23 @@ class Starts(eqx.Module):
         return tuple(axis.shape[0] for axis in self.axes)
 
 
-def _line(anchors: Sequence[float], low: float, high: float, nominal: float) -> Float64[np.ndarray, " value"]:
+def _line(anchors: Sequence[float], low: float, high: float) -> Float64[np.ndarray, " value"]:
     """Return anchors and range ends with enough evenly spaced points between them."""
     inside = np.array([a for a in anchors if low < a < high])
     knots = np.unique(np.concatenate([[low], inside, [high]]))
     parts = max(2, math.ceil((LINE - 1) / (len(knots) - 1)))
-    fine = np.interp(np.arange(parts * (len(knots) - 1) + 1) / parts, np.arange(len(knots)), knots)
-    return fine
+    return np.interp(np.arange(parts * (len(knots) - 1) + 1) / parts, np.arange(len(knots)), knots)
 
 
+@functools.lru_cache(maxsize=64)
 def start_grid(
-    anchors: Sequence[Sequence[float]],
-    ranges: Sequence[tuple[float, float]],
-    nominal: Sequence[float],
-    poi_ranges: Sequence[tuple[float, float]],
+    anchors: tuple[tuple[float, ...], ...],
+    ranges: tuple[tuple[float, float], ...],
+    nominal: tuple[float, ...],
+    poi_ranges: tuple[tuple[float, float], ...],
 ) -> Starts:
     """Return the grid of starts: one nuisance finely, several thinned to at most `BUDGET` points."""
-    lines = [_line(a, *r, z) for a, r, z in zip(anchors, ranges, nominal, strict=True)]
+    lines = [_line(a, *r) for a, r in zip(anchors, ranges, strict=True)]
     count = len(lines)
     if count > 1:
         # Nuisances beyond those that fit with three values each start at their nominal value only.
@@ -148,9 +151,7 @@ def _shifted(values: Array, axis: int, by: int) -> Array:
     return padded[tuple(keep)]
 
 
-def best_starts(
-    starts: Starts, values: Float[Array, "start point data"], candidates: int
-) -> tuple[Array, list[Array]]:
+def best_starts(starts: Starts, values: Float[Array, "start point data"], candidates: int) -> tuple[Array, list[Array]]:
     """Return the best local minima of the grid, refined by a parabola along each nuisance.
 
     Minima are ranked by the parabola's vertex: next to a narrow valley the lowest grid point need not
@@ -172,15 +173,15 @@ def best_starts(
         predicted = predicted - _vertex(grid, left, right, jnp.asarray(line), axis)[1]
     score = jnp.where(lowest, predicted, jnp.inf).reshape(-1, *batch)
     first = jnp.argmin(score, axis=0)
-    chosen, sides = [first], [jnp.ones(batch)]
+    chosen, displaced = [first], [jnp.full(batch, OFFSET)]
     number = jnp.arange(score.shape[0]).reshape(-1, *([1] * len(batch)))
     for c in range(1, candidates):
         score = jnp.where(number == chosen[-1][None], jnp.inf, score)
         following = jnp.argmin(score, axis=0)
         absent = ~jnp.isfinite(jnp.min(score, axis=0))
         chosen.append(jnp.where(absent, first, following))
-        sides.append(jnp.where(absent, -1.0 if c % 2 else 1.0, 1.0))
-    index, side = jnp.stack(chosen), jnp.stack(sides)
+        displaced.append(jnp.where(absent, REPEATED * c, OFFSET))
+    index, displacement = jnp.stack(chosen), jnp.stack(displaced)
     z = []
     strides = [math.prod(starts.shape[axis + 1 :]) for axis in range(len(starts.shape))]
     for axis, line in enumerate(starts.axes):
@@ -196,7 +197,7 @@ def best_starts(
             after = jnp.where(inside, line[jnp.minimum(position + 1, line.shape[0] - 1)], centre + 1)
             shift = _parabola(here, left, right, centre - before, after - centre)[0]
             step = jnp.minimum(centre - before, after - centre)
-            centre = centre + jnp.where(inside, jnp.clip(shift, -0.6 * step, 0.6 * step) + side * OFFSET * step, 0.0)
+            centre = centre + jnp.where(inside, jnp.clip(shift, -0.6 * step, 0.6 * step) + displacement * step, 0.0)
         z.append(centre)
     return index, z
 
@@ -232,5 +233,7 @@ def theta_starts(
     """
     if all(sum(row) <= 1 for row in powers):
         return np.array([nominal], dtype=np.float64)
-    lines = [np.unique(np.append(np.linspace(low, high, 7)[1:-1], z)) for z, (low, high) in zip(nominal, ranges, strict=True)]
+    lines = [
+        np.unique(np.append(np.linspace(low, high, 7)[1:-1], z)) for z, (low, high) in zip(nominal, ranges, strict=True)
+    ]
     return np.array(list(itertools.product(*lines)), dtype=np.float64)

@@ -61,6 +61,21 @@ def fit_scaler(features: np.ndarray, weights: np.ndarray, undefined: float | Non
     return Scaler(jnp.asarray(mean, jnp.float32), jnp.asarray(width, jnp.float32), undefined)
 
 
+def evaluate(mlp: eqx.nn.MLP, inputs: Float[Array, "event input"]) -> Float[Array, "event *output"]:
+    """Return `jax.vmap(mlp)(inputs)`, for a perceptron whose activation has no parameters.
+
+    Units come first and events last inside: `W @ h` is then one matrix product, whose rows are long
+    and contiguous, in both directions of the gradient. On CPU this is about a tenth faster.
+    """
+    hidden = inputs.T
+    for layer in mlp.layers[:-1]:
+        hidden = mlp.activation(layer.weight @ hidden + layer.bias[:, None])
+    last = mlp.layers[-1]
+    if mlp.out_size == "scalar":
+        return (last.weight @ hidden)[0] + last.bias
+    return (last.weight @ hidden).T + last.bias
+
+
 class AbstractNetwork(eqx.Module):
     """A logit as a function of features and, if it is told about them, nuisances."""
 
@@ -81,7 +96,7 @@ class Blind(AbstractNetwork):
         self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
     ) -> Float[Array, " event"]:
         """Return the logits; `z` is not looked at."""
-        return jax.vmap(self.mlp)(self.scaler(features))
+        return evaluate(self.mlp, self.scaler(features))
 
 
 class Told(AbstractNetwork):
@@ -96,7 +111,7 @@ class Told(AbstractNetwork):
     ) -> Float[Array, " event"]:
         """Return the logits at nuisance values `z`."""
         inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(z)], axis=-1)
-        return jax.vmap(self.mlp)(inputs)
+        return evaluate(self.mlp, inputs)
 
 
 class Halves(AbstractNetwork):
@@ -113,7 +128,9 @@ class Halves(AbstractNetwork):
         return jnp.where(z[:, 0] >= jax.lax.stop_gradient(self.joint), self.above(features, z), self.below(features, z))
 
 
-def multilayer(settings: NetworkSettings, inputs: int, outputs: int | Literal["scalar"], key: Key[Array, ""]) -> eqx.nn.MLP:
+def multilayer(
+    settings: NetworkSettings, inputs: int, outputs: int | Literal["scalar"], key: Key[Array, ""]
+) -> eqx.nn.MLP:
     """Return a fresh multilayer perceptron with He-normal weights and zero biases."""
     mlp = eqx.nn.MLP(
         inputs, outputs, settings.width, settings.layers, activation=ACTIVATIONS[settings.activation], key=key

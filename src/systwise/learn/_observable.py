@@ -25,9 +25,7 @@ class AbstractObservable(eqx.Module):
     folds: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def output(
-        self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]
-    ) -> Float[Array, " event"]:
+    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
         """Return logits of `events` under the hypothesis `z`, from network `fold`."""
 
 
@@ -38,9 +36,7 @@ class NetworkObservable(AbstractObservable):
     moving: bool = eqx.field(static=True)
     folds: int = eqx.field(static=True)
 
-    def output(
-        self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]
-    ) -> Float[Array, " event"]:
+    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
         """Return the logits of network `fold`."""
         network = jax.tree.map(lambda leaf: leaf[fold] if eqx.is_array(leaf) else leaf, self.networks)
         return network(events.features, z)
@@ -54,15 +50,16 @@ def stack_networks(networks: list[AbstractNetwork], moving: bool) -> NetworkObse
 
 
 class TruthObservable(AbstractObservable):
-    """The exact optimum of a case, at the hypothesised nuisances (`moving`) or at the nominal ones."""
+    """The exact optimum of a case, at the hypothesised nuisances (`moving`) or at the nominal ones.
+
+    It never saw an event, so it serves any number of folds.
+    """
 
     case: AbstractCase = eqx.field(static=True)
     moving: bool = eqx.field(static=True)
     folds: int = eqx.field(static=True)
 
-    def output(
-        self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]
-    ) -> Float[Array, " event"]:
+    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
         """Return the exact logits; no fold saw any event."""
         truth = self.case.truth
         if truth is None:

@@ -23,7 +23,7 @@ class Task(eqx.Module):
     """
 
     classes: Float[Array, "2 component"]
-    balance: Float[Array, "2"]
+    balance: Float[Array, 2]
 
     def weights(self, events: Events) -> Float[Array, "event 2"]:
         """Return each event's balanced weight in the two classes."""
@@ -43,5 +43,7 @@ def signal_task(table: EventTable, index: np.ndarray) -> Task:
     totals = classes.astype(np.float64) @ table.weights[index].sum(axis=0, dtype=np.float64)
     for name, total in zip((table.component_names[0], "+".join(table.component_names[1:])), totals, strict=True):
         if not total > 0:
-            raise DataError(f"{table.source}: the training events of '{name}' have total weight {total:g}; it must be positive")
+            raise DataError(
+                f"{table.source}: the training events of '{name}' have total weight {total:g}; it must be positive"
+            )
     return Task(jnp.asarray(classes), jnp.asarray(0.5 * len(index) / totals, jnp.float32))

@@ -327,7 +327,15 @@ def train(
         events = lesson.table.slice(next(stream))
         part = jnp.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], jnp.float32)
         players, state, losses = train_chunk(
-            game, lesson.case, lesson.task, lesson.draw, players, state, events, part, jax.random.fold_in(key, chunk + 1)
+            game,
+            lesson.case,
+            lesson.task,
+            lesson.draw,
+            players,
+            state,
+            events,
+            part,
+            jax.random.fold_in(key, chunk + 1),
         )
         recent.append(losses)
         progress(str(words[0]), chunk + 1, chunks)

@@ -41,7 +41,9 @@ class Nuisance:
         """Refuse ranges and anchors that do not hold together."""
         low, high = self.range
         if not low <= self.nominal <= high:
-            raise ConfigError(f"nuisance '{self.name}': nominal {self.nominal:g} is outside its range [{low:g}, {high:g}]")
+            raise ConfigError(
+                f"nuisance '{self.name}': nominal {self.nominal:g} is outside its range [{low:g}, {high:g}]"
+            )
         if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0):
             raise ConfigError(f"nuisance '{self.name}': anchors must be at least two increasing values")
         if self.anchors[0] > low + 1e-12 or self.anchors[-1] < high - 1e-12:
@@ -55,7 +57,10 @@ class Nuisance:
         """
         low, high = self.range
         if not low - 1e-12 <= value <= high + 1e-12:
-            raise ConfigError(f"{self.name}={value:g} is outside the nuisance's range [{low:g}, {high:g}]; widen the range or choose another value")
+            raise ConfigError(
+                f"{self.name}={value:g} is outside the nuisance's range [{low:g}, {high:g}]; "
+                "widen the range or choose another value"
+            )
         return value
 
     def with_anchors(self, *values: float) -> Nuisance:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from systwise.report._style import (
-    COMPONENT_COLOURS,
-    grid,
-    mesh,
-    multiples,
-    nuisance_label,
-    outer_labels,
-    shown_value,
-)
-from systwise.study._plotdata import DecisionFunction, FeatureDistribution, PlaneDensity
-from systwise.study._results import Results
+from systwise.report._layout import grid, mesh, multiples, outer_labels
+from systwise.report._style import COMPONENT_COLOURS, nuisance_label, shown_value
+from systwise.study import DecisionFunction, FeatureDistribution, PlaneDensity, Results
 
 MOST_FEATURES = 12
-_LINES = (":", "-", "--", "-.")
+_LINES: tuple[Any, ...] = (":", "-", "--", "-.")
 
 
 def _shades(component: int, count: int) -> list[tuple[float, float, float]]:
@@ -65,18 +60,23 @@ def plane_figure(results: Results, planes: tuple[PlaneDensity, ...], components:
     x = 0.5 * (plane.x_edges[1:] + plane.x_edges[:-1])
     y = 0.5 * (plane.y_edges[1:] + plane.y_edges[:-1])
     nominal = _nominal_index(results, plane.nuisance, plane.shown)
-    figure, axes = grid(1, len(plane.shown), panel=(3.0, 3.0), margins=(0.75, 0.2, 0.65, 0.75), sharex=True, sharey=True)
+    layout: dict[str, Any] = {"panel": (3.0, 3.0), "margins": (0.75, 0.2, 0.65, 0.75)}
+    figure, axes = grid(1, len(plane.shown), sharex=True, sharey=True, **layout)
     label = nuisance_label(results, plane.nuisance, unit=False)
     for number, axis in enumerate(axes[0]):
         for component in range(plane.density.shape[1]):
             colour = COMPONENT_COLOURS[component % len(COMPONENT_COLOURS)]
-            drawn = [(number, colour, 1.8)] if number == nominal else [(nominal, "#c0c0c0", 1.2), (number, colour, 1.8)]
+            drawn = [(number, colour, 1.8)]
+            if number != nominal:
+                drawn.insert(0, (nominal, "#c0c0c0", 1.2))
             for index, shade, width in drawn:
                 density = plane.density[index, component]
                 levels = mass_levels(density, (0.393, 0.865))
                 if levels:
                     axis.contour(x, y, density, levels, colors=[shade], linewidths=width)
-        axis.set_title(f"{label} = {shown_value(plane.shown[number], plane.shown)}{' (nominal)' if number == nominal else ''}")
+        axis.set_title(
+            f"{label} = {shown_value(plane.shown[number], plane.shown)}{' (nominal)' if number == nominal else ''}"
+        )
     outer_labels(axes, plane.x_label, plane.y_label)
     handles = [
         Line2D([], [], color=COMPONENT_COLOURS[k % len(COMPONENT_COLOURS)], label=name)
@@ -107,7 +107,8 @@ def decision_figure(results: Results, decisions: tuple[DecisionFunction, ...]) -
             image = mesh(axis, decision.x, decision.y, score, cmap="RdBu_r", vmin=0, vmax=1)
             inside = [level for level in (0.1, 0.5, 0.9) if score.min() < level < score.max()]
             if inside:
-                axis.contour(decision.x, decision.y, score, inside, colors="k", linewidths=[0.6 + 0.8 * (v == 0.5) for v in inside])
+                widths = [1.4 if level == 0.5 else 0.6 for level in inside]
+                axis.contour(decision.x, decision.y, score, inside, colors="k", linewidths=widths)
             axis.set_title(f"{label} = {shown_value(z, decision.z)}", fontsize=9, pad=3)
         own[0].set_title(f"{decision.strategy}, {label} = {shown_value(decision.z[0], decision.z)}", fontsize=9, pad=3)
     if image is not None:
@@ -165,16 +166,17 @@ def feature_figure(
             ratio.set_ylabel("ratio")
     label = nuisance_label(results, first.nuisance, unit=False)
     count = len(first.shown)
+    texts = [f"{label} = {shown_value(value, first.shown)}" for value in first.shown]
     handles = [
-        Line2D([], [], color=_shades(k, count)[i], linestyle=_LINES[i % 4], label=f"{name}, {label} = {shown_value(value, first.shown)}")
+        Line2D([], [], color=_shades(k, count)[i], linestyle=_LINES[i % 4], label=f"{name}, {texts[i]}")
+        for i in range(count)
         for k, name in enumerate(components[: first.counts.shape[1]])
-        for i, value in enumerate(first.shown)
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles) // count if columns < 3 else count, fontsize=9)
+    figure.legend(handles=handles, loc="upper center", ncols=count, fontsize=9)
     return figure, len(ranked)
 
 
-def _draw_feature(main, ratio, distribution: FeatureDistribution, nominal: int) -> None:  # noqa: ANN001
+def _draw_feature(main: Axes, ratio: Axes, distribution: FeatureDistribution, nominal: int) -> None:
     """Draw one feature: fractions of the nominal yield above, ratios to nominal below."""
     reference = distribution.counts[nominal]
     for component in range(reference.shape[0]):

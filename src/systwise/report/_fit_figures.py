@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from systwise.report._layout import grid, mesh, multiples, note
 from systwise.report._numbers import significant
 from systwise.report._rows import TruePoint, binnings, find, main_entries, true_points
-from systwise.report._style import GREY, grid, looks, mesh, multiples, note, nuisance_label, poi_label
-from systwise.study._plotdata import LikelihoodScan
-from systwise.study._results import Results
+from systwise.report._style import GREY, looks, nuisance_label, poi_label
+from systwise.study import LikelihoodScan, Results
 
 
 def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, binning: str) -> list[LikelihoodScan]:
@@ -72,7 +74,7 @@ def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning: str
     return figure
 
 
-def _draw_minimum(axis, scan: LikelihoodScan) -> None:  # noqa: ANN001
+def _draw_minimum(axis: Axes, scan: LikelihoodScan) -> None:
     """Draw the contours, the valley of the profile, and the best fit with its interval."""
     nll = np.where(np.isfinite(scan.map_nll), scan.map_nll, 1e9)
     # A region narrower than the grid has no contour worth drawing, only the bar of the interval.
@@ -136,14 +138,16 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning:
             style = look[scan.strategy]
             label = labels[scan.strategy, scan.observable, scan.convention]
             main.plot(scan.poi_values, scan.profiled, color=style.colour, linestyle=style.line, label=label)
-            ratio.plot(scan.poi_values, local_width(scan) / reference, color=style.colour, linestyle=style.line, linewidth=1.4)
+            pen = {"color": style.colour, "linestyle": style.line, "linewidth": 1.4}
+            ratio.plot(scan.poi_values, local_width(scan) / reference, **pen)
             near = np.abs(scan.poi_values - scan.estimate_poi)[scan.profiled <= 4.5]
             reach = max(reach, near.max(initial=0.0))
             if np.isfinite(width) and np.isfinite(reference):
                 top = max(top, 1.15 * width / reference)
         for level, text in ((0.5, "68 %"), (2.0, "95 %")):
             main.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
-            main.text(0.99, level + 0.05, text, transform=main.get_yaxis_transform(), ha="right", color=GREY, fontsize=9)
+            place = {"transform": main.get_yaxis_transform(), "ha": "right"}
+            main.text(0.99, level + 0.05, text, color=GREY, fontsize=9, **place)
         if own and reach > 0:
             middle = own[0].estimate_poi
             main.set_xlim(middle - 1.05 * reach, middle + 1.05 * reach)
@@ -162,13 +166,13 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning:
 
 def _width_at_half(scan: LikelihoodScan) -> float:
     """Return half the interval at 0.5 by linear interpolation, NaN where a side is missing."""
-    inside = np.flatnonzero(scan.profiled <= 0.5)
-    if len(inside) == 0 or inside[0] == 0 or inside[-1] == len(scan.profiled) - 1:
+    inside = np.flatnonzero(scan.profiled <= 0.5).tolist()
+    if not inside or inside[0] == 0 or inside[-1] == len(scan.profiled) - 1:
         return float("nan")
 
     def crossing(outer: int, inner: int) -> float:
         y, x = scan.profiled, scan.poi_values
-        return x[inner] + (0.5 - y[inner]) / (y[outer] - y[inner]) * (x[outer] - x[inner])
+        return float(x[inner] + (0.5 - y[inner]) / (y[outer] - y[inner]) * (x[outer] - x[inner]))
 
     return 0.5 * (crossing(inside[-1] + 1, inside[-1]) - crossing(inside[0] - 1, inside[0]))
 
@@ -204,7 +208,8 @@ def summary_figure(results: Results, poi: str) -> Figure:
                 if row is None:
                     continue
                 if row.sigma.mean is None:
-                    axis.text(0.01 * right, y, f"no interval ({row.converged}/{row.seeds} converged)", va="center", fontsize=8)
+                    text = f"no interval ({row.converged}/{row.seeds} converged)"
+                    axis.text(0.01 * right, y, text, va="center", fontsize=8)
                     continue
                 failed = row.converged < row.seeds
                 alpha = 0.45 if number == 0 and len(kinds) > 1 else 0.85
@@ -226,7 +231,7 @@ def summary_figure(results: Results, poi: str) -> Figure:
     axes[0, 0].set_xlim(0, right)
     for axis in axes.flat:
         axis.tick_params(axis="y", length=0)
-    handles = [
+    handles: list[Artist] = [
         Patch(color=GREY, alpha=0.45 if n == 0 and len(kinds) > 1 else 0.85, label=f"{name} binning")
         for n, name in enumerate(kinds)
     ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from systwise.report._numbers import excess, significant, with_error
 from systwise.report._rows import TruePoint, competitors, entries, pois, true_points
-from systwise.study._results import Results
-from systwise.study._summary import Summary
+from systwise.study import Results, Summary
 
 BASELINE = "nominal"
 # Below the bound by more than this, a width says something about the templates, not about physics.
@@ -156,5 +155,3 @@ def second_minima(results: Results) -> list[str]:
             height = f", ΔNLL = {significant(rise, 2)} above the best" if rise is not None else ""
             found[record.strategy] = f"{record.strategy}: a second minimum at {place}{height}."
     return list(found.values())
-
-

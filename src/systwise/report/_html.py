@@ -15,7 +15,7 @@ from systwise.report._headline import caveats, headline, second_minima
 from systwise.report._numbers import significant
 from systwise.report._rows import binnings, pois
 from systwise.report._table import sections
-from systwise.study._results import Results
+from systwise.study import Results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,9 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         drawings: figures, in the order in which they are shown.
     """
     source = resources.files("systwise.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     content: dict[str, Any] = {
         "results": results,
         "answers": headline(results),

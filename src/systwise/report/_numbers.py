@@ -45,7 +45,9 @@ def error_decimals(error: float) -> int:
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:
     """Return `value ± error`, both rounded by the rule of the Particle Data Group.
 
-    Without an error (None, zero or not finite) the value alone has `digits` significant digits.
+    The value never has more than four significant digits: a spread over three trainings that happens
+    to be tiny is no licence for six. Without an error (None, zero, not finite, or too small to show)
+    the value alone has `digits` significant digits.
 
     >>> with_error(0.06931, 0.00042), with_error(0.827, 0.119), with_error(0.0691, None)
     ('0.0693 ± 0.0004', '0.83 ± 0.12', '0.0691')
@@ -54,8 +56,9 @@ def with_error(value: float | None, error: float | None, digits: int = 3) -> str
         return MISSING
     if error is None or not math.isfinite(error) or error <= 0:
         return significant(value, digits)
-    decimals = error_decimals(error)
-    if decimals > 8:
+    most = 3 - math.floor(math.log10(abs(value))) if value else 8
+    decimals = min(error_decimals(error), most)
+    if round(error, decimals) == 0:
         return significant(value, digits)
     places = max(decimals, 0)
     return f"{round(value, decimals):.{places}f} ± {round(error, decimals):.{places}f}"
@@ -70,6 +73,5 @@ def excess(ratio: float) -> str:
     part = 100 * abs(ratio - 1)
     if part < 0.1:
         return "equal to"
-    return f"{part:.1f} % {'above' if ratio > 1 else 'below'}" if part < 10 else (
-        f"{part:.0f} % {'above' if ratio > 1 else 'below'}"
-    )
+    side = "above" if ratio > 1 else "below"
+    return f"{part:.1f} % {side}" if part < 9.95 else f"{part:.0f} % {side}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from systwise.report._numbers import significant
-from systwise.study._results import Results
-from systwise.study._summary import Summary
+from systwise.study import Results, Summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +121,3 @@ def competitors(results: Results, point: TruePoint, poi: str) -> list[Summary]:
     """Return what competes at a true point, smallest mean sigma first, all binnings together."""
     rows = [row for row in results.summaries if row.competes and row.poi == poi and point.same(row.true)]
     return sorted(rows, key=lambda row: row.sigma.mean or 0.0)
-
-
-def reference_nuisance(results: Results) -> str:
-    """Return the first nuisance's name, or an empty string."""
-    return results.nuisances[0].name if results.nuisances else ""

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from systwise.report._layout import grid, mesh, multiples, note
 from systwise.report._numbers import significant
-from systwise.report._style import GREY, grid, looks, mesh, multiples, note, nuisance_label, poi_label, shown_value
-from systwise.study._plotdata import ScoreDistribution, ScoreTemplates, TradeOff, TrainingHistory
-from systwise.study._results import Results
+from systwise.report._style import GREY, looks, nuisance_label, poi_label, shown_value, titles
+from systwise.study import Results, ScoreDistribution, ScoreTemplates, TradeOff, TrainingHistory
 
 _Z_COLOURS = ("#000000", "#e76300", "#3f90da", "#832db6")
 
@@ -24,12 +24,12 @@ def template_figure(results: Results, templates: list[ScoreTemplates], component
     first = templates[0]
     parts = first.counts.shape[1]
     label = nuisance_label(results, first.nuisance)
-    names = [f"{components[k] if k < len(components) else k}: bin" for k in range(parts)]
+    rows = [f"{components[k] if k < len(components) else k}: bin" for k in range(parts)]
     figure, panels = multiples(
         len(templates),
         parts,
         label,
-        names,
+        rows,
         sharey="row" if len({t.counts.shape[2] for t in templates}) == 1 else False,
         panel=(2.4, 1.7),
         margins=(0.75, 1.25, 0.65, 0.4),
@@ -37,7 +37,8 @@ def template_figure(results: Results, templates: list[ScoreTemplates], component
     )
     nominal = next((r.nominal for r in results.nuisances if r.name == first.nuisance), None)
     image = None
-    for template, own in zip(templates, panels, strict=True):
+    names = titles([template.strategy for template in templates])
+    for template, title, own in zip(templates, names, panels, strict=True):
         base = int(np.argmin(np.abs(template.anchors - nominal))) if nominal is not None else len(template.anchors) // 2
         for component, axis in enumerate(own):
             counts = template.counts[:, component]
@@ -52,7 +53,7 @@ def template_figure(results: Results, templates: list[ScoreTemplates], component
             axis.set_facecolor("#d8d8d8")
             if nominal is not None:
                 axis.axvline(nominal, color="k", linewidth=0.8, linestyle=":")
-        own[0].set_title(f"{template.strategy}{' (moving)' if template.moving else ''}")
+        own[0].set_title(f"{title}{', moving' if template.moving else ''}")
     if image is not None:
         width, height = figure.get_size_inches()
         bar = figure.add_axes((1 - 1.05 / width, 0.65 / height, 0.16 / width, 1 - 1.05 / height))
@@ -63,7 +64,8 @@ def template_figure(results: Results, templates: list[ScoreTemplates], component
 
 def score_figure(results: Results, scores: tuple[ScoreDistribution, ...], components: tuple[str, ...]) -> Figure:
     """Draw each strategy's background score at a few true nuisance values, the signal faintly."""
-    first = scores[0]
+    # A strategy trained for one true point has been scored at fewer values than the others.
+    first = max(scores, key=lambda score: len(score.z))
     figure, panels = multiples(
         len(scores),
         1,
@@ -74,7 +76,8 @@ def score_figure(results: Results, scores: tuple[ScoreDistribution, ...], compon
         space=(0.3, 0.35),
     )
     lowest = np.inf
-    for score, (axis,) in zip(scores, panels, strict=True):
+    names = titles([score.strategy for score in scores])
+    for score, title, (axis,) in zip(scores, names, panels, strict=True):
         width = np.diff(score.edges)
         axis.set_xticks(np.linspace(score.edges[0], score.edges[-1], 3))
         for index, colour in zip(range(len(score.z)), _Z_COLOURS, strict=False):
@@ -95,8 +98,9 @@ def score_figure(results: Results, scores: tuple[ScoreDistribution, ...], compon
                     linewidth=1.6 if background else 1.0,
                     linestyle="-" if background else ":",
                 )
-        axis.set_title(score.strategy)
-        note(axis, f"KS = {significant(score.ks, 2)}", x=0.5, ha="center")
+        axis.set_title(title)
+        if len(score.z) > 1:
+            note(axis, f"KS = {significant(score.ks, 2)}", x=0.5, ha="center")
         axis.set_yscale("log")
         axis.yaxis.set_minor_locator(NullLocator())
         axis.set_xlim(score.edges[0], score.edges[-1])
@@ -108,7 +112,8 @@ def score_figure(results: Results, scores: tuple[ScoreDistribution, ...], compon
         Line2D([], [], color=colour, label=f"{label} = {shown_value(value, first.z)}")
         for value, colour in zip(first.z, _Z_COLOURS, strict=False)
     ]
-    handles += [Line2D([], [], color=GREY, label=components[-1]), Line2D([], [], color=GREY, linestyle=":", label=components[0])]
+    handles.append(Line2D([], [], color=GREY, label=components[-1]))
+    handles.append(Line2D([], [], color=GREY, linestyle=":", label=components[0]))
     figure.legend(handles=handles, loc="upper center", ncols=len(handles))
     return figure
 
@@ -135,7 +140,7 @@ def history_figure(histories: tuple[TrainingHistory, ...]) -> Figure:
             axis.plot(history.epochs, history.validation, color="k", linestyle="--", linewidth=1.0)
             if history.adversary is not None:
                 axis.plot(history.epochs, history.adversary, color=GREY, linestyle=":", linewidth=1.4)
-        axis.set_title(name)
+        axis.set_title(name, fontsize=11 if len(name) < 22 else 9)
     handles = [
         Line2D([], [], color=look[names[0]].colour, label="training"),
         Line2D([], [], color="k", linestyle="--", label="validation"),
@@ -155,7 +160,7 @@ def trade_off_figure(trade_offs: tuple[TradeOff, ...], poi: str) -> Figure:
         order = np.argsort(record.strength)
         quantities = (record.auc, record.ks, record.sigma)
         for axis, values in zip(axes[:, 0], quantities, strict=True):
-            axis.plot(record.strength[order], values[order], color=style.colour, marker=style.marker, label=record.strategy)
+            axis.plot(record.strength[order], values[order], color=style.colour, marker=style.marker)
     for axis, label in zip(axes[:, 0], ("AUC", "KS distance", rf"$\sigma$({poi_label(poi)})"), strict=True):
         axis.set_ylabel(label)
     strengths = np.concatenate([record.strength for record in trade_offs])

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from systwise.report._numbers import MISSING, significant, with_error
 from systwise.report._rows import Entry, TruePoint, binnings, entries, find, pois, true_points
-from systwise.study._results import Results
-from systwise.study._summary import Spread, Summary
+from systwise.study import Results, Spread, Summary
 
 
 @dataclasses.dataclass(frozen=True)

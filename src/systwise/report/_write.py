@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,12 +13,11 @@ from systwise.report._html import Drawing, render
 from systwise.report._rows import binnings, pois
 from systwise.report._score_figures import history_figure, score_figure, template_figure, trade_off_figure
 from systwise.report._style import save_figure, style
-from systwise.study._atomic import write_atomically
-from systwise.study._plotdata import PlotData
-from systwise.study._results import Results
+from systwise.study import PlotData, Results, write_atomically
 
 RESULTS, PLOTS, REPORT, FIGURES = "results.json", "plots.npz", "report.html", "figures"
 MOST_NUISANCES = 3
+Add = Callable[[str, str, str, Figure | None], None]
 
 
 def write_report(directory: Path) -> Path:
@@ -65,7 +65,7 @@ def preferred_binning(results: Results) -> str:
     return "optimised" if "optimised" in kinds else kinds[0] if kinds else ""
 
 
-def _results_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+def _results_figures(results: Results, plots: PlotData, add: Add) -> None:
     measured = pois(results)
     for poi in measured:
         add(
@@ -96,7 +96,7 @@ def _results_figures(results: Results, plots: PlotData, add) -> None:  # noqa: A
     )
 
 
-def _score_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+def _score_figures(results: Results, plots: PlotData, add: Add) -> None:
     if plots.score_distributions:
         add(
             "scores",
@@ -122,7 +122,7 @@ def _score_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN
         add(
             "trade_off",
             "What decorrelation costs",
-            "A stronger adversary lowers the KS distance and, sooner or later, the AUC; the bottom panel is what counts.",
+            "A stronger adversary lowers the KS distance and, sooner or later, the AUC; the bottom panel counts.",
             trade_off_figure(plots.trade_offs, pois(results)[0] if pois(results) else "mu"),
         )
     if plots.training_histories:
@@ -135,7 +135,7 @@ def _score_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN
         )
 
 
-def _event_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN001
+def _event_figures(results: Results, plots: PlotData, add: Add) -> None:
     if plots.plane_densities:
         add(
             "plane",
@@ -158,7 +158,7 @@ def _event_figures(results: Results, plots: PlotData, add) -> None:  # noqa: ANN
         add(
             "features",
             "Features at three nuisance values",
-            "Fractions of the nominal yield, so that a change of rate shows as well as one of shape; beneath, the ratio "
-            f"to nominal.{some}",
+            "Fractions of the nominal yield, so that a change of rate shows as well as one of shape; beneath, the "
+            f"ratio to nominal.{some}",
             figure,
         )

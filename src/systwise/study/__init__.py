@@ -1,5 +1,6 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
+from systwise.study._atomic import write_atomically
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
     DecisionFunction,
@@ -12,7 +13,15 @@ from systwise.study._plotdata import (
     TradeOff,
     TrainingHistory,
 )
-from systwise.study._results import Measurement, Results, results_schema
+from systwise.study._results import (
+    DataRecord,
+    Measurement,
+    NuisanceRecord,
+    Results,
+    Timings,
+    results_schema,
+    schema_text,
+)
 from systwise.study._run import run_study
 from systwise.study._settings import (
     StudySettings,
@@ -25,21 +34,27 @@ from systwise.study._settings import (
     resolve_settings,
 )
 from systwise.study._store import Store
+from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
 __all__ = [
+    "DataRecord",
     "DecisionFunction",
     "FeatureDistribution",
     "LikelihoodScan",
     "Measurement",
+    "NuisanceRecord",
     "Plan",
     "PlaneDensity",
     "PlotData",
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",
+    "Spread",
     "Store",
     "StudySettings",
+    "Summary",
+    "Timings",
     "TradeOff",
     "TrainingHistory",
     "build_case",
@@ -52,5 +67,7 @@ __all__ = [
     "resolve_settings",
     "results_schema",
     "run_study",
+    "schema_text",
+    "write_atomically",
     "write_varied",
 ]

@@ -9,6 +9,7 @@ from systwise.parameters import Nuisance
 from systwise.study._settings import BinningSettings
 from systwise.templates import (
     ScoreTable,
+    effective_counts,
     merge_sparse,
     mixture_quantiles,
     optimised_edges,
@@ -24,8 +25,8 @@ def choose_edges(
     nuisances: tuple[Nuisance, ...],
     choosing: ScoreTable,
     measuring: ScoreTable,
-) -> tuple[np.ndarray, str | None]:
-    """Return the edges of the binning `name` and a warning where bins had to be merged.
+) -> tuple[np.ndarray, list[str]]:
+    """Return the edges of the binning `name`, and warnings where bins were merged or are thinly filled.
 
     Args:
         name: `uniform`, `optimised`, `signal_quantiles` or `mixture_quantiles`.
@@ -44,9 +45,18 @@ def choose_edges(
         edges = signal_quantiles(choosing, components, bins)
     else:
         edges = mixture_quantiles(choosing, components, bins)
-    if settings.merge_below == 0:
-        return edges, None
-    return merge_sparse(edges, measuring, components, nuisances, settings.merge_below)
+    warnings = []
+    if settings.merge_below > 0:
+        edges, merged = merge_sparse(edges, measuring, components, nuisances, settings.merge_below)
+        warnings += [merged] if merged else []
+    sums, squares = measuring.rebin(edges)
+    thin = int(np.sum(effective_counts(sums, squares, components).min(axis=0) < settings.minimum))
+    if thin:
+        warnings.append(
+            f"{thin} of {len(edges) - 1} bins hold fewer than {settings.minimum:g} effective simulated events at some "
+            "anchor: the statistical uncertainty of the simulation, which is not in the fit, makes sigma look too small"
+        )
+    return edges, warnings
 
 
 def uniform_bins(settings: BinningSettings, case: AbstractCase) -> int:

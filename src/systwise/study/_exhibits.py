@@ -13,7 +13,13 @@ from jaxtyping import Array, Float
 from systwise.cases import AbstractCase
 from systwise.events import Events, EventTable
 from systwise.learn import AbstractObservable, History
-from systwise.study._plotdata import DecisionFunction, FeatureDistribution, PlaneDensity, ScoreDistribution, TrainingHistory
+from systwise.study._plotdata import (
+    DecisionFunction,
+    FeatureDistribution,
+    PlaneDensity,
+    ScoreDistribution,
+    TrainingHistory,
+)
 from systwise.templates import Pairs, ScoreTable, background_mask, ks_distance
 
 SHOWN_EVENTS = 200_000
@@ -86,8 +92,8 @@ def feature_exhibits(
             for f, w in varied
         ]
     )
-    labels = [case.label(name) for name in case.features]
-    return tuple(distributions), (PlaneDensity(x, y, shown, density, *labels, nuisance.name),)
+    x_label, y_label = (case.label(name) for name in case.features)
+    return tuple(distributions), (PlaneDensity(x, y, shown, density, x_label, y_label, nuisance.name),)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
@@ -99,12 +105,18 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _logits(observable: AbstractObservable, events: Events, z: Float[Array, "event nuisance"]) -> Float[Array, " event"]:
+def _logits(
+    observable: AbstractObservable, events: Events, z: Float[Array, "event nuisance"]
+) -> Float[Array, " event"]:
     return observable.output(events, z, jnp.zeros((), jnp.int32))
 
 
 def decision_function(
-    case: AbstractCase, plane: PlaneDensity, strategy: str, observables: Sequence[AbstractObservable], z: Sequence[float]
+    case: AbstractCase,
+    plane: PlaneDensity,
+    strategy: str,
+    observables: Sequence[AbstractObservable],
+    z: Sequence[float],
 ) -> DecisionFunction:
     """Return the score over the plane; one observable a value of `z` (the same where it serves all)."""
     x = np.linspace(plane.x_edges[0], plane.x_edges[-1], DECISION_POINTS)
@@ -158,5 +170,3 @@ def background_shift(case: AbstractCase, scores: ScoreTable, pairs: Pairs, z_tru
     nominal = np.array([n.nominal for n in case.nuisances])
     here, there = (scores.sums[pairs.find(point)][mask].sum(axis=0) for point in (nominal, z_true))
     return ks_distance(here, there)
-
-

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from systwise.fit import Data, FitResult, Model, fit, moving_asimov, study_auxiliary
+from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
+from systwise.study._exhibits import background_shift
 from systwise.study._plan import Plan
+from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
-from systwise.study._plotdata import LikelihoodScan
 from systwise.templates import ScoreTable, Templates, auc
-from systwise.study._exhibits import background_shift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Setup:
     scores: ScoreTable
 
 
-def build_model(plan: Plan, templates: Templates, convention: str) -> Model:
+def build_model(plan: Plan, templates: Templates, convention: Convention) -> Model:
     """Return the likelihood of the templates."""
     return Model.from_templates(
         plan.case.components,
@@ -68,7 +68,7 @@ def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], l
         setup: templates and labels.
         shown: whether to scan the likelihood of the first convention for the figures.
     """
-    conventions: Sequence[str] = plan.settings.fit.conventions
+    conventions: Sequence[Convention] = plan.settings.fit.conventions
     if not setup.templates.moving:
         # Terms in n alone are constants for a fixed observable.
         conventions = conventions[:1]
@@ -80,11 +80,15 @@ def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], l
             result = fit(model, data, grid=plan.grid)
             records.append(_record(plan, setup, convention, point, result))
             if shown and convention == conventions[0]:
-                scans.append(likelihood_scan(plan, setup.strategy, setup.binning, convention, point, model, data, result))
+                scans.append(
+                    likelihood_scan(plan, setup.strategy, setup.binning, convention, point, model, data, result)
+                )
     return records, scans
 
 
-def _record(plan: Plan, setup: Setup, convention: str, point: dict[str, float], result: FitResult) -> Measurement:
+def _record(
+    plan: Plan, setup: Setup, convention: Convention, point: dict[str, float], result: FitResult
+) -> Measurement:
     truth, poi = plan.case.truth, plan.case.components.pois[0]
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     bound = truth.bound(plan.poi_values(point), z) if truth is not None else (None, None)
@@ -107,7 +111,7 @@ def _record(plan: Plan, setup: Setup, convention: str, point: dict[str, float], 
         bound=bound[0],
         bound_stat_only=bound[1],
         interval_95=result.interval_two_sigma,
-        nuisance_estimate=result.nuisance_estimate,
+        nuisance_estimate=dict(result.nuisance_estimate),
         nuisance_sigma=result.nuisance_sigma,
         second_minimum=None if second is None else {**second.nuisances, "delta_nll": second.rise},
         auc=auc(setup.scores, setup.scores.pairs.find(z), plan.case.components),

@@ -77,7 +77,7 @@ class PlotData:
                         entry[field.name] = value
                 manifest[group].append(entry)
         text = np.frombuffer(json.dumps(manifest, default=float).encode(), np.uint8)
-        write_atomically(path, lambda file: np.savez_compressed(file, manifest=text, **arrays))
+        write_atomically(path, lambda file: np.savez_compressed(file, manifest=text, **arrays))  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> PlotData:
@@ -87,7 +87,8 @@ class PlotData:
             ConfigError: the file is missing, damaged or of another format.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: np.load leaves a damaged archive open.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 manifest = json.loads(archive["manifest"].tobytes())
                 arrays = {name: archive[name] for name in archive.files if name != "manifest"}
         except FileNotFoundError:

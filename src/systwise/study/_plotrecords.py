@@ -33,7 +33,7 @@ class _Record:
     def __post_init__(self) -> None:
         """Convert and check."""
         sizes: dict[str, tuple[int, str]] = {}
-        for name, dims in dimensions(type(self)).items():
+        for name, dims in dimensions(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             if value is None:
                 continue

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import (
@@ -30,7 +30,7 @@ from systwise.errors import ConfigError
 from systwise.study._atomic import write_atomically
 from systwise.study._summary import Summary, summarise
 
-SCHEMA = "systwise/results/1"
+SCHEMA: Final = "systwise/results/1"
 YARDSTICKS = ("true_nuisance", "optimal", "optimal_nominal")
 """Strategies that use knowledge no measurement has (the true nuisance, the exact densities)."""
 

@@ -27,7 +27,7 @@ from systwise.study._plotdata import (
 from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, plain
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
-from systwise.templates import FineGrid, anchor_pairs, build_templates, score
+from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, score
 
 PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
 
@@ -79,9 +79,7 @@ def run_study(
     store = Store.open(directory, force)
     try:
         features, planes = feature_exhibits(plan.case, plan.table)
-        plots = PlotData(
-            components=plan.case.components.names, feature_distributions=features, plane_densities=planes
-        )
+        plots = PlotData(components=plan.case.components.names, feature_distributions=features, plane_densities=planes)
         units: list[Unit] = []
         for number in range(settings.seeds):
             for strategy in plan.strategies:
@@ -146,12 +144,18 @@ def _measure_observable(
     true = [plan.nuisance_values(point) for point in points]
     grid = FineGrid.holding(uniform_bins(plan.settings.binning, plan.case))
 
-    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> tuple:
+    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
         pairs = anchor_pairs(plan.nuisances, true, moving)
         rows = np.flatnonzero(mask)
         label = f"score {strategy.name}"
         table = score(
-            observable, plan.case, plan.table, rows, plan.split.scorer, pairs, grid=grid,
+            observable,
+            plan.case,
+            plan.table,
+            rows,
+            plan.split.scorer,
+            pairs,
+            grid=grid,
             progress=lambda what, done, total: progress(label, done, total),
         )
         return table.scaled_to(plan.yields(pairs.z_true, progress))
@@ -165,9 +169,8 @@ def _measure_observable(
         values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal]
         unit.distributions.append(score_distribution(plan.case, strategy.name, measuring, (nominal + values)[:4]))
     for name in plan.settings.binning.names:
-        edges, warning = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
-        if warning:
-            unit.warnings.append(f"{strategy.name}, {name} binning: {warning}")
+        edges, warnings = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
+        unit.warnings += [f"{strategy.name}, {name} binning: {warning}" for warning in warnings]
         templates = build_templates(
             measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=observable.moving
         )

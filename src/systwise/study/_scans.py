@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from systwise.fit import Data, FitResult, Model, nll_at, profile
+from systwise.parameters import Nuisance
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 
@@ -39,7 +40,7 @@ def likelihood_scan(
     stat_only[:, poi] = values
     chosen = plan.nuisances[0]
     map_poi = np.linspace(values[0], values[-1], MAP_POINTS[0])
-    map_nuisance = np.linspace(*chosen.range, MAP_POINTS[1])
+    map_nuisance = _nuisance_values(chosen, result)
     grid = np.tile(estimates, (len(map_nuisance), len(map_poi), 1))
     grid[..., poi] = map_poi
     grid[..., nuisance] = map_nuisance[:, None]
@@ -64,3 +65,16 @@ def likelihood_scan(
         poi=model.components.pois[poi],
         observable="moving" if model.moving else "fixed",
     )
+
+
+def _nuisance_values(nuisance: Nuisance, result: FitResult) -> np.ndarray:
+    """Return values over the whole range, with enough around the best fit to resolve its contours.
+
+    The range can be hundreds of standard deviations wide.
+    """
+    low, high = nuisance.range
+    values = [np.linspace(low, high, MAP_POINTS[1])]
+    sigma = result.nuisance_sigma[nuisance.name]
+    if sigma is not None:
+        values.append(result.estimates[nuisance.name] + np.linspace(-4, 4, 33) * sigma)
+    return np.unique(np.clip(np.concatenate(values), low, high))

@@ -13,11 +13,11 @@ from pydantic import Field
 from systwise.cases import CASES, AbstractCase
 from systwise.errors import ConfigError
 from systwise.events import SplitSettings
+from systwise.fit import Convention
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
 
 BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quantiles"]
-Convention = Literal["poisson", "drop", "deviance", "loggamma"]
 
 
 class BinningSettings(Settings):

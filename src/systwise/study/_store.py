@@ -37,12 +37,16 @@ class Store:
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path}: is a file; choose another directory with --out")
         if path.is_dir() and any(path.iterdir()) and not force:
-            raise ConfigError(f"{path}: is already in use; choose another directory with --out, or replace its results with --force")
+            raise ConfigError(
+                f"{path}: is already in use; choose another directory with --out, or replace its results with --force"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             _take_lock(path / LOCK)
         except OSError as error:
-            raise ConfigError(f"{path}: cannot be written ({error.strerror}); choose another directory with --out") from None
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror}); choose another directory with --out"
+            ) from None
         return Store(path)
 
     def close(self) -> None:
@@ -65,7 +69,9 @@ def _take_lock(path: Path) -> None:
     if path.exists():
         text = path.read_text(encoding="utf-8").strip()
         if text.isdigit() and _alive(int(text)) and int(text) != os.getpid():
-            raise ConfigError(f"{path.parent}: process {text} is writing there; wait for it or choose another directory with --out")
+            raise ConfigError(
+                f"{path.parent}: process {text} is writing there; wait for it or choose another directory with --out"
+            )
     path.write_text(str(os.getpid()), encoding="utf-8")
 
 

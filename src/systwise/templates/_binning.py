@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from systwise.errors import ConfigError, TemplateError
 from systwise.parameters import Components, Nuisance
@@ -17,7 +18,7 @@ from systwise.templates._expectation import effective_counts, signal_and_backgro
 from systwise.templates._score_table import ScoreTable
 
 
-def uniform_edges(bins: int) -> np.ndarray:
+def uniform_edges(bins: int) -> Float64[np.ndarray, " edge"]:
     """Return `[bin + 1]` edges of equal bins in (0, 1).
 
     >>> uniform_edges(4).tolist()
@@ -29,7 +30,9 @@ def uniform_edges(bins: int) -> np.ndarray:
     return np.arange(_checked(bins) + 1) / bins
 
 
-def signal_quantiles(table: ScoreTable, components: Components, bins: int, pair: int = 0) -> np.ndarray:
+def signal_quantiles(
+    table: ScoreTable, components: Components, bins: int, pair: int = 0
+) -> Float64[np.ndarray, " edge"]:
     """Return edges between which the signal at `pair` has equal yields.
 
     Statistically this is nearly the best choice; with nuisances to be profiled it is not, since all
@@ -48,7 +51,9 @@ def signal_quantiles(table: ScoreTable, components: Components, bins: int, pair:
     return quantile_edges(table.edges, signal, bins)
 
 
-def mixture_quantiles(table: ScoreTable, components: Components, bins: int, pair: int = 0) -> np.ndarray:
+def mixture_quantiles(
+    table: ScoreTable, components: Components, bins: int, pair: int = 0
+) -> Float64[np.ndarray, " edge"]:
     """Return edges between which `(p_signal + p_background)/2` at `pair` has equal content.
 
     Arguments and errors are those of `signal_quantiles`.
@@ -57,7 +62,9 @@ def mixture_quantiles(table: ScoreTable, components: Components, bins: int, pair
     return quantile_edges(table.edges, signal + background, bins)
 
 
-def quantile_edges(edges: np.ndarray, density: np.ndarray, bins: int) -> np.ndarray:
+def quantile_edges(
+    edges: Float64[np.ndarray, " fine_edge"], density: Float64[np.ndarray, " fine"], bins: int
+) -> Float64[np.ndarray, " edge"]:
     """Return the fine edges nearest to the quantiles of a fine histogram, `[at most bins + 1]`."""
     cumulative = np.concatenate([[0.0], np.cumsum(density)])
     wanted = cumulative[-1] * np.arange(1, _checked(bins)) / bins
@@ -71,12 +78,12 @@ def quantile_edges(edges: np.ndarray, density: np.ndarray, bins: int) -> np.ndar
 
 
 def merge_sparse(
-    edges: np.ndarray,
+    edges: Float64[np.ndarray, " edge"],
     table: ScoreTable,
     components: Components,
     nuisances: Sequence[Nuisance],
     minimum: float = 5.0,
-) -> tuple[np.ndarray, str | None]:
+) -> tuple[Float64[np.ndarray, " kept"], str | None]:
     """Merge adjacent bins until each has enough simulated events at every anchor.
 
     The bin with the smallest effective count `(sum w)^2 / sum w^2` (of the background and of the

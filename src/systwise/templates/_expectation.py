@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from systwise.parameters import Components
 from systwise.templates._score_table import ScoreTable
 
 
-def background_mask(components: Components) -> np.ndarray:
+def background_mask(components: Components) -> Bool[np.ndarray, " component"]:
     """Return which components depend on no parameter of interest, bool `[component]`."""
     return np.array([not any(row) for row in components.powers])
 
 
-def coefficient_slopes(components: Components) -> np.ndarray:
+def coefficient_slopes(components: Components) -> Float64[np.ndarray, "poi component"]:
     """Return `dc_k/dtheta_j` at the nominal parameters, `[poi, component]`."""
     theta, powers = np.asarray(components.nominal, np.float64), np.asarray(components.powers)
     slopes = np.zeros((len(theta), len(powers)))
@@ -34,7 +35,11 @@ def positive_sums(components: Components) -> tuple[tuple[str, np.ndarray], ...]:
     return (("background", mask.astype(np.float64)), total) if mask.any() else (total,)
 
 
-def effective_counts(sums: np.ndarray, squares: np.ndarray, components: Components) -> np.ndarray:
+def effective_counts(
+    sums: Float64[np.ndarray, "*pair component bin"],
+    squares: Float64[np.ndarray, "*pair component bin"],
+    components: Components,
+) -> Float64[np.ndarray, "*pair bin"]:
     """Return the smallest effective count `[..., bin]` of the sums that must be positive.
 
     `(sum_k c_k S_k)^2 / sum_k c_k^2 Q_k` with S sums of weights and Q of squared weights

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from systwise.errors import TemplateError
 from systwise.parameters import AbstractConstraint, Components, Nuisance
@@ -28,7 +29,7 @@ def optimised_edges(
     minimum: float = 50.0,
     start: int = 400,
     poi: int = 0,
-) -> np.ndarray:
+) -> Float64[np.ndarray, " edge"]:
     """Return the edges of at most `bins` bins with the smallest profiled uncertainty.
 
     With `g_b` the slopes of the expected count `nu_b` in all parameters, the information is

@@ -65,7 +65,10 @@ def score(
     grid = grid or FineGrid()
     chunks = _Chunks(table, np.asarray(index), None if fold_of is None else np.asarray(fold_of), block, chunk)
     if chunks.last_fold >= observable.folds:
-        raise ConfigError(f"fold_of: fold {chunks.last_fold} has no network, the observable has {observable.folds}")
+        raise ConfigError(
+            f"fold_of: fold {chunks.last_fold} has no network, the observable has {observable.folds}; "
+            "score with the split it was trained with"
+        )
     groups = _by_true_point(pairs)
     components = len(table.component_names)
     sums = np.zeros((len(pairs), components, grid.bins))

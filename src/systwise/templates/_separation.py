@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 
 from systwise.errors import TemplateError
 from systwise.parameters import Components
@@ -28,7 +29,7 @@ def auc(table: ScoreTable, pair: int, components: Components) -> float:
     return float(signal @ (below + background / 2) / (signal.sum() * background.sum()))
 
 
-def ks_distance(first: np.ndarray, second: np.ndarray) -> float:
+def ks_distance(first: Float64[np.ndarray, " _"], second: Float64[np.ndarray, " _"]) -> float:
     """Return the largest difference of two cumulative distributions, from fine histograms `[fine]`.
 
     >>> ks_distance(np.array([1.0, 0.0]), np.array([2.0, 2.0]))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64
 
 
-def smooth_curves(curves: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def smooth_curves(
+    curves: Float64[np.ndarray, "place curve"], weights: Float64[np.ndarray, " place"]
+) -> Float64[np.ndarray, "place curve"]:
     """Return smooth versions of curves sampled at consecutive places.
 
     Each minimises `sum_b w_b (y_b - s_b)^2 + lambda sum_b (s_{b-1} - 2 s_b + s_{b+1})^2` (Whittaker;

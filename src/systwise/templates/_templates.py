@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from systwise.errors import TemplateError
 from systwise.parameters import Components, Nuisance
@@ -33,16 +34,16 @@ class Templates:
             histogram of the data is `truth` under every hypothesis.
     """
 
-    edges: np.ndarray
+    edges: Float64[np.ndarray, " edge"]
     nuisances: tuple[str, ...]
     component_names: tuple[str, ...]
-    anchors: tuple[np.ndarray, ...]
-    counts: tuple[np.ndarray, ...]
-    variances: tuple[np.ndarray, ...]
+    anchors: tuple[Float64[np.ndarray, " _"], ...]
+    counts: tuple[Float64[np.ndarray, "_ component bin"], ...]
+    variances: tuple[Float64[np.ndarray, "_ component bin"], ...]
     moving: bool
-    true_points: np.ndarray
-    truth: np.ndarray
-    at_true: tuple[tuple[np.ndarray, ...], ...]
+    true_points: Float64[np.ndarray, "point nuisance"]
+    truth: Float64[np.ndarray, "point component bin"]
+    at_true: tuple[tuple[Float64[np.ndarray, "_ component bin"], ...], ...]
 
     @property
     def bins(self) -> int:
@@ -52,11 +53,11 @@ class Templates:
 
 def build_templates(
     table: ScoreTable,
-    edges: np.ndarray,
+    edges: Float64[np.ndarray, " edge"],
     components: Components,
     nuisances: Sequence[Nuisance],
     *,
-    totals: np.ndarray | None = None,
+    totals: Float64[np.ndarray, "pair component"] | None = None,
     true_points: Sequence[Mapping[str, float]] = (),
     moving: bool = False,
 ) -> Templates:

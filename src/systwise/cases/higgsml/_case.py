@@ -13,8 +13,7 @@ from systwise.cases.higgsml._columns import COLUMN, FEATURES, UNDEFINED, unit
 from systwise.cases.higgsml._load import CHECKSUM, URL, load_table
 from systwise.cases.higgsml._settings import PAPER, QUICK, HiggsmlSettings
 from systwise.cases.higgsml._transformation import THRESHOLD, TauEnergyScale
-from systwise.events import AbstractVariation, Events, EventTable
-from systwise.events._download import fetch
+from systwise.events import AbstractVariation, Events, EventTable, fetch
 from systwise.parameters import (
     AbstractConstraint,
     Components,

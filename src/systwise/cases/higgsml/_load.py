@@ -11,9 +11,16 @@ from systwise.cases._case import Progress
 from systwise.cases.higgsml._columns import FEATURES, ID, LABEL, POSITIVE, PROCESSES, WEIGHT, recover_process
 from systwise.cases.higgsml._invariants import recompute_invariants
 from systwise.errors import DataError
-from systwise.events import EventTable
-from systwise.events._checks import check_events, check_labels, check_positive
-from systwise.events._readers import ColumnType, as_numpy, file_fingerprint, read_blocks
+from systwise.events import (
+    ColumnType,
+    EventTable,
+    as_numpy,
+    check_events,
+    check_labels,
+    check_positive,
+    file_fingerprint,
+    read_blocks,
+)
 
 URL = "https://opendata.cern.ch/record/328/files/atlas-higgs-challenge-2014-v2.csv.gz"
 """The full file, 65,630,848 bytes, 818,238 events."""

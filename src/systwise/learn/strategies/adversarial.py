@@ -64,13 +64,13 @@ class Adversary(eqx.Module):
         # Squashed views of the logit: resolution where events are, bounded where they are not.
         seen = jnp.stack([jnp.tanh(logits / 2), jnp.tanh(logits / 6), logits / 6], axis=-1)
         out = jax.vmap(self.mlp)(seen)
-        if self.kind == "regression":
-            value = jnp.sum((out - target) ** 2, axis=-1)
-        else:
-            value = -self._log_density(out, target)
+        density = self.kind == "mixture"
+        value = -self._log_density(out, target) if density else jnp.sum((out - target) ** 2, axis=-1)
         return jnp.sum(weights * value) / jnp.sum(weights)
 
-    def _log_density(self, out: Float[Array, "event out"], target: Float[Array, "event nuisance"]) -> Float[Array, " event"]:
+    def _log_density(
+        self, out: Float[Array, "event out"], target: Float[Array, "event nuisance"]
+    ) -> Float[Array, " event"]:
         count, size = self.components, target.shape[1]
         fraction = jax.nn.log_softmax(out[:, :count])
         mean = out[:, count : count + count * size].reshape(-1, count, size)
@@ -220,7 +220,9 @@ class Adversarial(AbstractNetworkStrategy):
             classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
             players = Players(classifier, self._fresh_adversary(problem, named_key(seed, "adversary", fold)))
             controls = phase_controls(self, count_steps(self.training, len(lesson.training)))
-            label = relabel(progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name)
+            label = relabel(
+                progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name
+            )
             players, history = train(game, players, lesson, controls, seed, ("train", fold), label)
             networks.append(players.classifier)
             histories.append(history)
@@ -233,6 +235,7 @@ class Adversarial(AbstractNetworkStrategy):
         if self.adversary == "mixture":
             # Spread the first means over the training range, which has unit variance after scaling.
             means = jnp.repeat(jnp.linspace(-1.5, 1.5, self.mixture_components), count)
-            bias = mlp.layers[-1].bias.at[self.mixture_components : self.mixture_components * (1 + count)].set(means)
+            last = jnp.zeros(outputs, jnp.float32)
+            bias = last.at[self.mixture_components : self.mixture_components * (1 + count)].set(means)
             mlp = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
         return Adversary(nuisance_scaler(problem.case), mlp, self.adversary, self.mixture_components)

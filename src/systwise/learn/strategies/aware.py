@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._network import Halves, NetworkSettings, Told
+from systwise.learn._network import Halves, NetworkSettings
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -23,8 +23,11 @@ from systwise.learn._strategy import (
 def halves_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Halves:
     """Return two fresh networks joined at the nominal value of the first nuisance."""
     below, above = jax.random.split(key)
-    parts: list[Told] = [told_network(settings, problem, index, k) for k in (below, above)]
-    return Halves(*parts, jnp.asarray(problem.nominal[0], jnp.float32))
+    return Halves(
+        told_network(settings, problem, index, below),
+        told_network(settings, problem, index, above),
+        jnp.asarray(problem.nominal[0], jnp.float32),
+    )
 
 
 @STRATEGIES.register

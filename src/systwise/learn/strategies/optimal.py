@@ -15,8 +15,10 @@ def exact_score(strategy: AbstractStrategy, problem: Problem, moving: bool) -> T
         ConfigError: nobody knows the optimum of this case.
     """
     if problem.case.truth is None:
-        raise ConfigError(f"strategy '{strategy.name}' needs a known optimum, which case '{problem.case.name}' has not; leave it out")
-    return Trained(TruthObservable(moving=moving, folds=1, case=problem.case), (), 0.0)
+        raise ConfigError(
+            f"strategy '{strategy.name}' needs a known optimum, which case '{problem.case.name}' has not; leave it out"
+        )
+    return Trained(TruthObservable(moving=moving, folds=problem.split.folds, case=problem.case), (), 0.0)
 
 
 @STRATEGIES.register
