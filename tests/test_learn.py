@@ -23,6 +23,7 @@ from systwise.learn import (
     signal_task,
 )
 from systwise.learn import _training as training
+from systwise.learn._network import NetworkSettings, evaluate, multilayer
 from systwise.settings import validate
 
 SMALL = {"network": {"layers": 2, "width": 16}, "training": {"batch": 256, "passes": 1, "minimum_steps": 64}}
@@ -63,7 +64,8 @@ def test_contract_of_every_strategy(problem, name, tmp_path):
     assert len(trained.histories) == networks
     with open(tmp_path / "model.eqx", "wb") as file:
         save_observable(file, strategy, 3, observable)
-    blank = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if eqx.is_array(leaf) else leaf, observable)
+    # Zeros from NumPy: nothing to compile.
+    blank = jax.tree.map(lambda a: jnp.asarray(np.zeros(a.shape, a.dtype)) if eqx.is_array(a) else a, observable)
     with open(tmp_path / "model.eqx", "rb") as file:
         header, loaded = load_arrays(file, blank)
     assert header["strategy"] == name
@@ -154,6 +156,29 @@ def test_undefined_features_do_not_reach_the_network():
     scaled = np.asarray(scaler(jnp.asarray(features)))
     assert scaled[0, 1] == 0.0
     np.testing.assert_allclose(scaled[1:, 1], [-1.0, 1.0])
+
+
+@pytest.mark.parametrize("outputs", ["scalar", 3])
+def test_batched_evaluation_is_the_perceptron_event_by_event(outputs):
+    settings = NetworkSettings(layers=2, width=8, activation="silu")
+    mlp = multilayer(settings, 4, outputs, jax.random.key(1))
+    biases = [jnp.asarray(np.linspace(-1, 1, layer.bias.size), jnp.float32) for layer in mlp.layers]
+    mlp = eqx.tree_at(lambda m: [layer.bias for layer in m.layers], mlp, biases)
+    inputs = jnp.asarray(np.random.default_rng(0).standard_normal((7, 4)), jnp.float32)
+    np.testing.assert_allclose(evaluate(mlp, inputs), jax.vmap(mlp)(inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_fresh_weights_are_he_normal_and_belong_to_their_key():
+    mlp = multilayer(NetworkSettings(layers=2, width=200), 50, "scalar", jax.random.key(1))
+    for layer, factor in zip(mlp.layers, (1.0, 1.0, 0.3), strict=True):
+        weight = np.asarray(layer.weight)
+        expected = factor * math.sqrt(2 / weight.shape[1])
+        assert abs(weight.std() / expected - 1) < 4 / math.sqrt(2 * weight.size)
+        assert not np.any(layer.bias)
+    again, other = (multilayer(NetworkSettings(), 2, "scalar", jax.random.key(k)).layers[0].weight for k in (1, 2))
+    same = multilayer(NetworkSettings(), 2, "scalar", jax.random.key(1)).layers[0].weight
+    np.testing.assert_array_equal(again, same)
+    assert not np.array_equal(again, other)
 
 
 @pytest.fixture(scope="module")

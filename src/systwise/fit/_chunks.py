@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from systwise.fit._data import Data
-
-T = TypeVar("T")
 
 LARGEST = 64
 """Data sets in one call at most: the working arrays of larger chunks fall out of the cache."""
@@ -36,7 +34,7 @@ def chunk_size(sets: int, elements: int) -> int:
     return max(size, 1)
 
 
-def in_chunks(function: Callable[[Data], T], data: Data, size: int) -> T:
+def in_chunks(function: Callable[[Data], Any], data: Data, size: int) -> Any:
     """Return the arrays of `function(part)`, data sets last, for all parts, joined as NumPy arrays.
 
     The last part is filled up with copies of its last data set, which are dropped from the result.
@@ -46,7 +44,7 @@ def in_chunks(function: Callable[[Data], T], data: Data, size: int) -> T:
     if sets == size:
         return jax.tree.map(np.asarray, function(data))
 
-    def run(begin: int) -> T:
+    def run(begin: int) -> Any:
         index = np.minimum(np.arange(begin, begin + size), sets - 1)
         # The choice of 64 bits belongs to a thread: the caller's does not reach this one.
         with jax.enable_x64(True):

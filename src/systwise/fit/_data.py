@@ -74,7 +74,7 @@ class Data:
         """Return the data with a leading axis of data sets, adding one where there is none."""
         return self if self.stacked else stack([self])
 
-    def __getitem__(self, index: int | slice) -> Data:
+    def __getitem__(self, index: int | slice | np.ndarray) -> Data:
         """Return one data set, or some, of a stack."""
         if not self.stacked:
             raise FitError("data: only a stack of data sets can be indexed; build one with stack([...])")

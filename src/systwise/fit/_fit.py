@@ -74,7 +74,7 @@ def _lowest_along_axes(lik: Likelihood, observed: Observed, starts: Starts, best
 
 
 @functools.partial(jax.jit, static_argnames="poi")
-def _fit(lik: Likelihood, observed: Observed, starts: Starts, first: np.ndarray, poi: int) -> Arrays:
+def _fit(lik: Likelihood, observed: Observed, starts: Starts, first: Array, poi: int) -> Arrays:
     """Find the minimum and all interval ends with one compiled search.
 
     Its rows are the ends wanted. The first pass leaves every parameter free, so that each row finds the

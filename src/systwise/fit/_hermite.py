@@ -59,12 +59,15 @@ class HermiteCurves:
                 start = np.clip((centre - self.points[segment]) / step, 0.0, 1.0)
                 inside, outside = (start, np.ones_like(start)) if right else (start, np.zeros_like(start))
                 t = 0.5 * (inside + outside)
-                for _ in range(12):
+                for _ in range(30):
                     value = c0 + t * (c1 + t * (c2 + t * c3))
                     inside, outside = np.where(value < 0, t, inside), np.where(value < 0, outside, t)
                     newton = t - value / (c1 + t * (2 * c2 + 3 * t * c3))
                     usable = (newton >= np.minimum(inside, outside)) & (newton <= np.maximum(inside, outside))
-                    t = np.where(usable, newton, 0.5 * (inside + outside))
+                    moved = np.where(usable, newton, 0.5 * (inside + outside))
+                    settled, t = np.abs(moved - t) < 1e-12, moved
+                    if np.all(settled | ~np.isfinite(c0)):
+                        break
             found = beyond.any(axis=1) & np.isfinite(centre) & np.isfinite(c0)
             ends.append(np.where(found, self.points[segment] + t * step, np.nan))
         return ends[0], ends[1]

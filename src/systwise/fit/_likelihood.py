@@ -8,6 +8,7 @@ because one evaluation yields value, gradient and Hessian for little more than t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from systwise.fit._gamma import log_gamma_jet
 from systwise.fit._morph import Jet, Morph
@@ -52,15 +53,18 @@ class Likelihood(eqx.Module):
         high: upper ends.
         constraints: one a nuisance.
         powers: exponents of the components' coefficients, `[component][poi]`.
-        convention: which terms in the data's counts are kept.
+        convention: which terms in the data's counts are kept, a number of `CONVENTIONS`; not static, so
+            that all conventions share one compilation.
+        offset: constant NLL of bins that only fill up the shape.
     """
 
     morph: Morph
     low: Float[Array | np.ndarray, " parameter"]
     high: Float[Array | np.ndarray, " parameter"]
     constraints: tuple[AbstractConstraint, ...]
+    convention: Int[Array | np.ndarray, ""]
+    offset: Float[Array | np.ndarray, ""]
     powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
-    convention: str = eqx.field(static=True)
 
     @property
     def pois(self) -> int:
@@ -142,8 +146,16 @@ def expected_jet(
     return jnp.asarray(_combine(c, value)), first, second
 
 
-def count_terms(convention: str, n: Array) -> tuple[Array, Array, Array]:
+def count_terms(convention: Array | np.ndarray, n: Array) -> tuple[Array, Array, Array]:
     """Return the terms in n alone of one bin, with first and second derivative.
+
+    `convention` is a number of `CONVENTIONS`: only its terms are computed, but all are compiled.
+    """
+    return jax.lax.switch(convention, [functools.partial(terms_of, name) for name in CONVENTIONS], n)
+
+
+def terms_of(convention: str, n: Array) -> tuple[Array, Array, Array]:
+    """Return the terms in n alone of one bin under a named convention, with two derivatives.
 
     `drop` 0; `poisson` ln n!; `deviance` n ln n - n; `loggamma` ln Gamma(n).
     """
@@ -209,7 +221,7 @@ def evaluate_bins(
     logarithm, inverse = jnp.log(nu), 1 / nu
     ratio = n * inverse
     pull = 1 - ratio
-    count_value, count_slope, count_curvature = count_terms(lik.convention if terms else "drop", n)
+    count_value, count_slope, count_curvature = count_terms(lik.convention, n) if terms else terms_of("drop", n)
     value = jnp.sum(nu - n * logarithm + count_value, axis=0)
     value = jnp.where(jnp.all(possible, axis=0), value, jnp.inf)
     gradient, hessian = [], []
@@ -238,8 +250,8 @@ def evaluate_bins(
     return value, gradient, [[hessian[max(a, b)][min(a, b)] for b in range(len(free))] for a in range(len(free))]
 
 
-def constant_terms(lik: Likelihood, observed: Observed) -> Float[Array, " data"]:
-    """Return the terms in n alone of fixed counts; zero where they move and are part of `evaluate`."""
+def constant_terms(lik: Likelihood, observed: Observed) -> Array:
+    """Return the terms in n alone of fixed counts, `[data]`; a zero where they move and are part of `evaluate`."""
     if isinstance(observed.counts, Morph):
         return jnp.zeros(())
     return jnp.sum(count_terms(lik.convention, jnp.asarray(observed.counts))[0], axis=0)
@@ -253,7 +265,7 @@ def add_constraints(
     jet: tuple[Array, list[Array], list[list[Array]]],
 ) -> tuple[Array, list[Array], list[list[Array]]]:
     """Return the jet with the constraints' terms added."""
-    value, gradient, hessian = jet[0], list(jet[1]), [list(row) for row in jet[2]]
+    value, gradient, hessian = jet[0] - lik.offset, list(jet[1]), [list(row) for row in jet[2]]
     for j, (constraint, values, auxiliary) in enumerate(zip(lik.constraints, z, observed.auxiliary, strict=True)):
         parameter = lik.pois + j
         terms = constraint_jet(constraint, values, auxiliary)
@@ -265,7 +277,9 @@ def add_constraints(
     return value, gradient, hessian
 
 
-def constraint_jet(constraint: AbstractConstraint, z: Array, auxiliary: Array) -> tuple[Array, Array, Array]:
+def constraint_jet(
+    constraint: AbstractConstraint, z: Array, auxiliary: Array | np.ndarray
+) -> tuple[Array, Array, Array]:
     """Return a constraint's NLL and two derivatives, each `[point, data]`."""
     slope = jax.grad(constraint.nll)
 

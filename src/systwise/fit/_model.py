@@ -14,7 +14,6 @@ from systwise.errors import ConfigError, DataError, FitError, TemplateError
 from systwise.fit._data import Data, Values
 from systwise.fit._likelihood import (
     CONVENTIONS,
-    Convention,
     Likelihood,
     Observed,
     constant_terms,
@@ -40,14 +39,16 @@ class Model(eqx.Module):
         morph: templates `[component, bin]` as a function of the nuisances.
         convention: which terms in the data's counts the NLL keeps (see `nll`).
         moving: the data's histogram depends on the hypothesised nuisances.
+        padding: bins at the end that only fill up the shape, constant and without influence.
     """
 
     components: Components = eqx.field(static=True)
     nuisances: tuple[Nuisance, ...] = eqx.field(static=True)
     constraints: tuple[AbstractConstraint, ...]
     morph: Morph
-    convention: Convention = eqx.field(static=True)
+    convention: str = eqx.field(static=True)
     moving: bool = eqx.field(static=True)
+    padding: int = eqx.field(static=True, default=0)
 
     @staticmethod
     def from_templates(
@@ -55,8 +56,9 @@ class Model(eqx.Module):
         nuisances: Sequence[Nuisance],
         constraints: Sequence[AbstractConstraint],
         templates: np.ndarray | Sequence[np.ndarray],
-        convention: Convention = "poisson",
+        convention: str = "poisson",
         moving: bool = False,
+        room: int = 0,
     ) -> Model:
         """Build a model from templates at the nuisances' anchors.
 
@@ -70,6 +72,8 @@ class Model(eqx.Module):
                 with the nuisance hypothesised at that anchor.
             convention: `drop`, `poisson`, `deviance` or `loggamma`.
             moving: the data's histogram depends on the hypothesised nuisances.
+            room: number of bins to compile for. Models of up to so many bins share one compilation,
+                at the cost of computing all of them; models without a constant component ignore it.
 
         Raises:
             ConfigError: unknown convention, or a constraint on an unknown nuisance.
@@ -87,6 +91,14 @@ class Model(eqx.Module):
         arrays = [templates] if isinstance(templates, np.ndarray) else list(templates)
         arrays = [np.asarray(array, dtype=np.float64) for array in arrays]
         _check_templates(components, nuisances, arrays)
+        padding = max(0, room - arrays[0].shape[-1])
+        constant = [k for k, row in enumerate(components.powers) if not any(row)]
+        padding = padding if constant else 0
+        if padding:
+            # One constant event expected and seen: no slope anywhere, and finite under every convention.
+            filling = np.zeros((len(components.powers), padding))
+            filling[constant[0]] = 1.0
+            arrays = [np.concatenate([a, np.broadcast_to(filling, (*a.shape[:-1], padding))], axis=-1) for a in arrays]
         morph = build_morph([n.anchors for n in nuisances], [n.nominal for n in nuisances], arrays)
         return Model(
             components=components,
@@ -95,12 +107,13 @@ class Model(eqx.Module):
             morph=morph,
             convention=convention,
             moving=moving and bool(names),
+            padding=padding,
         )
 
     @property
     def bins(self) -> int:
         """Number of bins."""
-        return self.morph.nominal.shape[-1]
+        return self.morph.nominal.shape[-1] - self.padding
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -130,7 +143,7 @@ class Model(eqx.Module):
             z: nuisances, each in its own unit; beyond the anchors the outermost cubic continues.
         """
         theta, z = self.poi_values(theta), self.nuisance_values(z)
-        return np.asarray(_expected(self.likelihood(), _columns(theta), _columns(z)))[:, 0, 0]
+        return np.asarray(_expected(self.likelihood(), _columns(theta), _columns(z)))[: self.bins, 0, 0]
 
     @in_float64
     def nll(self, theta: Values, z: Values, data: Data) -> float:
@@ -157,7 +170,9 @@ class Model(eqx.Module):
             high=np.array([high for _, high in ranges], dtype=np.float64),
             constraints=self.constraints,
             powers=self.components.powers,
-            convention=self.convention,
+            convention=np.array(CONVENTIONS.index(self.convention), dtype=np.int32),
+            # nu - n ln nu + g(n) at nu = n = 1.
+            offset=np.array(0.0 if self.convention == "deviance" else float(self.padding)),
         )
 
     def starts(self, grid: Sequence[float] | np.ndarray | None = None) -> Starts:
@@ -216,6 +231,8 @@ class Model(eqx.Module):
                 f"data: bin {where[-1]} is empty at anchor {where[-2]}, where ln Gamma(n) is infinite; "
                 "merge bins or use the convention 'poisson'"
             )
+        if self.padding:
+            arrays = tuple(np.concatenate([a, np.ones((*a.shape[:-1], self.padding))], axis=-1) for a in arrays)
         auxiliary = tuple(np.ascontiguousarray(a.T) for a in data.auxiliary)
         if not self.moving:
             return Observed(np.ascontiguousarray(arrays[0].T), auxiliary)

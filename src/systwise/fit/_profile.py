@@ -76,7 +76,7 @@ class Profile:
 
 @functools.partial(jax.jit, static_argnames="poi")
 def _profile(
-    lik: Likelihood, observed: Observed, starts: Starts, first: np.ndarray, values: Array, poi: int
+    lik: Likelihood, observed: Observed, starts: Starts, first: Array, values: Array, poi: int
 ) -> tuple[Array, ...]:
     """Return NLL, its slope, parameters `[parameter, ...]`, converged, at boundary, each `[point, data]`."""
     theta = [jnp.asarray(values)[:, None] if p == poi else jnp.zeros((1, 1)) for p in range(lik.pois)]

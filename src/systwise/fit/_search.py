@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from systwise.fit._likelihood import Likelihood, Observed, evaluate, evaluate_bins
-from systwise.fit._morph import Morph, RootSpline
+from systwise.fit._morph import Jet, Morph, RootSpline
 from systwise.fit._newton import Minimum, Objective, minimise
 from systwise.fit._starts import Starts, best_starts, start_counts, start_templates, start_terms, start_values
 
@@ -126,7 +125,7 @@ def _minimise_pois(
     lik: Likelihood,
     observed: Observed,
     starts: Starts,
-    first: np.ndarray,
+    first: Array,
     theta: Sequence[Array],
     free: tuple[int, ...],
     bounds: Bounds,
@@ -152,20 +151,29 @@ def _minimise_pois(
         return wide.reshape(*lead, copies * size * points, array.shape[-1])
 
     flat = (copies * size * points, sets)
+    # For a single data set the long axis goes last, over which loops are fast.
+    turned = sets == 1
+
+    def turn(array: Array) -> Array:
+        return jnp.swapaxes(array, -1, -2) if turned else array
+
     fixed = [jnp.broadcast_to(_tile(jnp.broadcast_to(t, shape), copies * size), flat) for t in theta]
-    counts, morphed = (laid_out(n), [], []), (laid_out(templates[..., None]), [], [])
-    begin = [jnp.broadcast_to(jnp.asarray(np.repeat(first[:, p], size * points))[:, None], flat) for p in free]
+    counts: Jet = (turn(laid_out(n)), [], [])
+    morphed: Jet = (turn(laid_out(templates[..., None])), [], [])
+    fixed = [turn(array) for array in fixed]
+    low, high = bounds.tiled(free, copies * size)
+    begin = [jnp.broadcast_to(jnp.repeat(first[:, p], size * points)[:, None], flat) for p in free]
     tolerance, iterations = (0.03, 12) if starts.local else (1e-10, 60)
     end = _run(
         lambda values: evaluate_bins(lik, counts, _placed(values, fixed, free), morphed, free),
-        begin,
-        bounds.tiled(free, copies * size),
+        [turn(array) for array in begin],
+        ([turn(array) for array in low], [turn(array) for array in high]),
         starts,
         free,
         tolerance,
         iterations,
     )
-    end = jax.tree.map(lambda array: array.reshape(copies, size, points, sets), end)
+    end = jax.tree.map(lambda array: turn(array).reshape(copies, size, points, sets), end)
     if copies > 1:
         end = jax.tree.map(_picker(jnp.argmin(end.value, axis=0)), end)
     else:
@@ -194,6 +202,11 @@ def _descend(
 
     points, sets = x[0].shape
     size = points * sets
+    if sets == 1 < points:
+        # A single data set: the long axis goes last, over which loops are fast.
+        turned = Bounds([low.reshape(1, -1) for low in bounds.low], [high.reshape(1, -1) for high in bounds.high])
+        end = _descend(lik, observed, starts, [array.reshape(1, -1) for array in x], free, turned)
+        return jax.tree.map(lambda array: array.reshape(points, 1), end)
     if size <= TOGETHER:
         return run(observed, x, bounds, 60)
     head = run(observed, x, bounds, HEAD)
@@ -211,7 +224,7 @@ def _descend(
             return flat(array)[jnp.minimum(index, size - 1)][None]
 
         tail = run(
-            take_sets(observed, jnp.minimum(index, size - 1) % sets),
+            take_sets(observed, jnp.minimum(index, size - 1) % observed_sets(observed)),
             [taken(array) for array in start],
             Bounds([taken(low) for low in bounds.low], [taken(high) for high in bounds.high]),
             60,
@@ -237,7 +250,7 @@ def search(
     lik: Likelihood,
     observed: Observed,
     starts: Starts,
-    first: np.ndarray,
+    first: Array,
     theta: Sequence[Array],
     free: tuple[int, ...],
     bounds: Bounds,

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
@@ -52,7 +53,9 @@ class Starts(eqx.Module):
 
 def _line(anchors: Sequence[float], low: float, high: float) -> Float64[np.ndarray, " value"]:
     """Return anchors and range ends with enough evenly spaced points between them."""
-    inside = np.array([a for a in anchors if low < a < high])
+    # An anchor meant to be an end of the range may miss it by rounding.
+    margin = 1e-6 * (high - low)
+    inside = np.array([a for a in anchors if low + margin < a < high - margin])
     knots = np.unique(np.concatenate([[low], inside, [high]]))
     parts = max(2, math.ceil((LINE - 1) / (len(knots) - 1)))
     return np.interp(np.arange(parts * (len(knots) - 1) + 1) / parts, np.arange(len(knots)), knots)
@@ -107,21 +110,25 @@ def start_values(
     coefficients = [_monomial(row, theta) for row in lik.powers]
     nu = jnp.asarray(_combine(coefficients, templates[..., None, None]))
     nu = jnp.broadcast_to(nu, (*nu.shape[:2], *theta[0].shape))  # [bin, start, point, data or 1]
-    possible = nu > 0
-    logarithm = jnp.log(jnp.where(possible, nu, 1.0))
-    shared = jnp.where(jnp.all(possible, axis=0), jnp.sum(nu, axis=0), jnp.inf)
     n = start_counts(observed, starts)
-    if n.shape[1] == 1 and nu.shape[-1] == 1:
-        value = shared - jnp.einsum("bsm,bd->smd", logarithm[..., 0], n[:, 0])
+    logarithm = jnp.log(nu)
+    if nu.shape[-1] == 1 and n.shape[-1] == 1:
+        # Without the axis of length 1, which would make the loops over the long ones slow.
+        value = jnp.sum(nu[..., 0] - logarithm[..., 0] * n, axis=0)[..., None]
+    elif nu.shape[-1] == 1 and n.shape[1] == 1:
+        value = jnp.sum(nu, axis=0) - jnp.einsum("bsm,bd->smd", logarithm[..., 0], n[:, 0])
     else:
-        value = shared - jnp.sum(logarithm * n[:, :, None, :], axis=0)
+        value = jnp.sum(nu - logarithm * n[:, :, None, :], axis=0)
+    # A count that is not positive made a NaN on its way; masks inside the sums would cost as much as logarithms.
+    value = jnp.where(jnp.isnan(value), jnp.inf, value)
     return value + start_terms(lik, observed, starts, n)[:, None, :]
 
 
 def start_templates(lik: Likelihood, starts: Starts) -> Float[Array, "component bin start"]:
     """Return the templates at every start."""
     value = lik.morph.jet([jnp.asarray(points)[:, None] for points in starts.points])[0]
-    return value[..., 0]
+    # The compiler would otherwise interpolate anew for every point that uses these few values.
+    return jax.lax.optimization_barrier(value[..., 0])
 
 
 def start_counts(observed: Observed, starts: Starts) -> Float[Array, "bin start data"]:
@@ -133,7 +140,7 @@ def start_counts(observed: Observed, starts: Starts) -> Float[Array, "bin start 
 
 def start_terms(lik: Likelihood, observed: Observed, starts: Starts, n: Array) -> Float[Array, "start data"]:
     """Return what the NLL holds at every start beside nu - n ln nu: moving terms in n, and constraints."""
-    total = jnp.zeros((1, n.shape[-1]))
+    total = jnp.zeros((1, n.shape[-1])) - lik.offset
     if isinstance(observed.counts, Morph):
         total = total + jnp.sum(count_terms(lik.convention, n)[0], axis=0)
     for constraint, points, auxiliary in zip(lik.constraints, starts.points, observed.auxiliary, strict=True):

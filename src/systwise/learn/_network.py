@@ -132,16 +132,17 @@ def multilayer(
     settings: NetworkSettings, inputs: int, outputs: int | Literal["scalar"], key: Key[Array, ""]
 ) -> eqx.nn.MLP:
     """Return a fresh multilayer perceptron with He-normal weights and zero biases."""
-    mlp = eqx.nn.MLP(
-        inputs, outputs, settings.width, settings.layers, activation=ACTIVATIONS[settings.activation], key=key
+    # Equinox starts from U(-1/sqrt(n), 1/sqrt(n)), which dies out in ten layers of ReLU. Numbers come
+    # from NumPy: JAX would compile a generator for every shape, which takes longer than a short training.
+    mlp = eqx.filter_eval_shape(
+        eqx.nn.MLP, inputs, outputs, settings.width, settings.layers, ACTIVATIONS[settings.activation], key=key
     )
-    # Equinox starts from U(-1/sqrt(n), 1/sqrt(n)), which dies out in ten layers of ReLU.
-    initialise = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2, dtype=jnp.float32)
-
-    keys = jax.random.split(key, len(mlp.layers))
-    fresh = [initialise(k, layer.weight.shape, jnp.float32) for k, layer in zip(keys, mlp.layers, strict=True)]
-    fresh[-1] = fresh[-1] * 0.3  # start near the prior: a logit close to zero
-    mlp = eqx.tree_at(lambda m: [layer.weight for layer in m.layers], mlp, fresh)
+    draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(np.asarray(jax.random.key_data(key)).tolist())))
+    weights = [np.sqrt(2 / w.shape[1]) * draw.standard_normal(w.shape) for w in (layer.weight for layer in mlp.layers)]
+    weights[-1] *= 0.3  # start near the prior: a logit close to zero
+    biases = [np.zeros(layer.bias.shape) for layer in mlp.layers]
     return eqx.tree_at(
-        lambda m: [layer.bias for layer in m.layers], mlp, [jnp.zeros_like(layer.bias) for layer in mlp.layers]
+        lambda m: [array for layer in m.layers for array in (layer.weight, layer.bias)],
+        mlp,
+        [jnp.asarray(array, jnp.float32) for pair in zip(weights, biases, strict=True) for array in pair],
     )

@@ -190,7 +190,6 @@ class Descent(AbstractGame):
         return classification_loss(players(batch.features, batch.z), batch.weights)
 
 
-@eqx.filter_jit
 def train_chunk(
     game: AbstractGame,
     case: AbstractCase,
@@ -202,33 +201,72 @@ def train_chunk(
     controls: Float[Array, "step control"],
     key: Key[Array, ""],
 ) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
-    """Make `step` steps over `events`, whose arrays are `[step * batch, ...]`."""
+    """Make `step` steps over `events`, whose arrays are `[step * batch, ...]`.
+
+    Returns before the device is done, so that the next events can be gathered meanwhile.
+    """
+    arrays, static = eqx.partition(players, eqx.is_array)
+    arrays, state, losses = _compiled_chunk(
+        game, case, _Frozen.of(static), task, draw, arrays, state, events, controls, key
+    )
+    return eqx.combine(arrays, static), state, losses
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frozen:
+    """What is no array in a tree, hashable: static under `jax.jit` (`eqx.filter_jit` waits for the device)."""
+
+    leaves: tuple[Any, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, static: PyTree) -> _Frozen:
+        leaves, structure = jax.tree.flatten(static)
+        return cls(tuple(leaves), structure)
+
+    def joined_to(self, arrays: PyTree) -> PyTree:
+        return eqx.combine(arrays, jax.tree.unflatten(self.structure, self.leaves))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled_chunk(
+    game: AbstractGame,
+    case: AbstractCase,
+    static: _Frozen,
+    task: Task,
+    draw: Draw,
+    arrays: PyTree,
+    state: PyTree,
+    events: Events,
+    controls: Float[Array, "step control"],
+    key: Key[Array, ""],
+) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
     steps = controls.shape[0]
     batches = jax.tree.map(lambda a: a.reshape(steps, -1, *a.shape[1:]), events)
-    arrays, static = eqx.partition(players, eqx.is_array)
 
     def one(carry: tuple[PyTree, PyTree], step: tuple[Events, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:
         events, controls, key = step
         made = functools.partial(make_batch, case, task, draw, events)
-        players, state, loss = game.step(eqx.combine(carry[0], static), carry[1], made, controls, key)
+        players, state, loss = game.step(static.joined_to(carry[0]), carry[1], made, controls, key)
         return (eqx.filter(players, eqx.is_array), state), loss
 
     (arrays, state), losses = jax.lax.scan(one, (arrays, state), (batches, controls, jax.random.split(key, steps)))
-    return eqx.combine(arrays, static), state, losses
+    return arrays, state, losses
 
 
-@eqx.filter_jit
-def _score_block(
-    game: AbstractGame,
-    case: AbstractCase,
-    task: Task,
-    draw: Draw,
-    players: PyTree,
-    events: Events,
-    controls: Float[Array, " control"],
-    key: Key[Array, ""],
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compiled_begin(game: AbstractGame, static: _Frozen, arrays: PyTree) -> PyTree:
+    return game.begin(static.joined_to(arrays))
+
+
+_compiled_batch = jax.jit(make_batch, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compiled_score(
+    game: AbstractGame, static: _Frozen, arrays: PyTree, batch: Batch, controls: Float[Array, " control"]
 ) -> Float[Array, ""]:
-    return game.score(players, make_batch(case, task, draw, events, key), controls)
+    return game.score(static.joined_to(arrays), batch, controls)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,19 +351,20 @@ def train(
         DataError: the loss is not finite, as with extreme weights or too high a learning rate.
     """
     settings, batch = game.settings, game.settings.batch
-    state = game.begin(players)
+    state = _begin(game, players)
     key = named_key(seed, *words)
     order = np.random.SeedSequence([int(v) for v in np.asarray(jax.random.key_data(jax.random.fold_in(key, 0)))])
     stream = _shuffled(lesson.training, CHUNK_STEPS * batch, order)
     chunks = len(controls) // CHUNK_STEPS
     every = max(1, round(chunks / settings.evaluations))
-    stopping = lesson.stopping[:EVALUATION_EVENTS]
+    stopping = _validation_batches(lesson, named_key(seed, "validation"))
+    validated = len(lesson.stopping[:EVALUATION_EVENTS])
     best, best_loss, kept, waited = players, math.inf, 0, 0
     rows: list[tuple[int, float, float]] = []
     recent: list[Array] = []
     for chunk in range(chunks):
         events = lesson.table.slice(next(stream))
-        part = jnp.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], jnp.float32)
+        told = np.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], np.float32)
         players, state, losses = train_chunk(
             game,
             lesson.case,
@@ -334,16 +373,19 @@ def train(
             players,
             state,
             events,
-            part,
+            jnp.asarray(told),
             jax.random.fold_in(key, chunk + 1),
         )
+        if recent:
+            # One chunk ahead of the device and no more, else waiting events would pile up.
+            recent[-1].block_until_ready()
         recent.append(losses)
         progress(str(words[0]), chunk + 1, chunks)
         if (chunk + 1) % every and chunk + 1 < chunks:
             continue
         training = float(np.mean([np.mean(np.asarray(r)) for r in recent]))
         recent = []
-        validation = _validate(game, players, lesson, stopping, part[-1], named_key(seed, "validation"))
+        validation = _validate(game, players, stopping, jnp.asarray(told[-1])) / validated
         if not (math.isfinite(training) and math.isfinite(validation)):
             raise DataError(
                 f"training '{words[0]}' diverged after {(chunk + 1) * CHUNK_STEPS} steps (loss {training:g});"
@@ -361,18 +403,26 @@ def train(
     return best, History(step, training_loss, validation_loss, kept)
 
 
+def _begin(game: AbstractGame, players: PyTree) -> PyTree:
+    """Return the optimiser state, made in one compiled call instead of one an array."""
+    arrays, static = eqx.partition(players, eqx.is_array)
+    return _compiled_begin(game, _Frozen.of(static), arrays)
+
+
+def _validation_batches(lesson: Lesson, key: Key[Array, ""]) -> list[Batch]:
+    """Return the validation events, varied once: every evaluation sees the same nuisance draws."""
+    blocks = lesson.table.blocks(lesson.stopping[:EVALUATION_EVENTS], EVALUATION_BLOCK)
+    return [
+        _compiled_batch(lesson.case, lesson.task, lesson.draw, events, jax.random.fold_in(key, number))
+        for number, (_, events) in enumerate(blocks)
+    ]
+
+
 def _validate(
-    game: AbstractGame,
-    players: PyTree,
-    lesson: Lesson,
-    index: np.ndarray,
-    controls: Float[Array, " control"],
-    key: Key[Array, ""],
+    game: AbstractGame, players: PyTree, batches: list[Batch], controls: Float[Array, " control"]
 ) -> float:
-    """Return the validation loss, at the same nuisance draws in every evaluation."""
-    total = 0.0
-    for number, (_, events) in enumerate(lesson.table.blocks(index, EVALUATION_BLOCK)):
-        key_of_block = jax.random.fold_in(key, number)
-        loss = _score_block(game, lesson.case, lesson.task, lesson.draw, players, events, controls, key_of_block)
-        total += float(loss) * EVALUATION_BLOCK
-    return total / len(index)
+    """Return the validation loss, summed over events."""
+    arrays, static = eqx.partition(players, eqx.is_array)
+    frozen = _Frozen.of(static)
+    losses = [_compiled_score(game, frozen, arrays, batch, controls) for batch in batches]
+    return sum(float(loss) for loss in losses) * EVALUATION_BLOCK

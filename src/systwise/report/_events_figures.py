@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.ndimage import gaussian_filter
 
 from systwise.report._layout import grid, mesh, multiples, outer_labels
 from systwise.report._style import COMPONENT_COLOURS, nuisance_label, shown_value
@@ -50,11 +51,15 @@ def mass_levels(density: Float[np.ndarray, "y x"], fractions: tuple[float, ...])
     return sorted({float(level) for level in ordered[index] if level > 0})
 
 
+SMOOTHING = 1.5
+"""Width of the smoothing of contours, in cells of the plane."""
+
+
 def plane_figure(results: Results, planes: tuple[PlaneDensity, ...], components: tuple[str, ...]) -> Figure:
     """Draw contours that hold 39 % and 86 % of each component, one panel a nuisance value.
 
-    Those are the one and two sigma contours of a two-dimensional Gaussian. The nominal contours are
-    repeated in grey.
+    Those are the one and two sigma contours of a two-dimensional Gaussian. Densities are smoothed by
+    `SMOOTHING` cells. The nominal contours are repeated in grey.
     """
     plane = planes[0]
     x = 0.5 * (plane.x_edges[1:] + plane.x_edges[:-1])
@@ -70,7 +75,8 @@ def plane_figure(results: Results, planes: tuple[PlaneDensity, ...], components:
             if number != nominal:
                 drawn.insert(0, (nominal, "#c0c0c0", 1.2))
             for index, shade, width in drawn:
-                density = plane.density[index, component]
+                # Contours of counts wobble with their noise, which is not what the figure is about.
+                density = gaussian_filter(plane.density[index, component], SMOOTHING)
                 levels = mass_levels(density, (0.393, 0.865))
                 if levels:
                     axis.contour(x, y, density, levels, colors=[shade], linewidths=width)

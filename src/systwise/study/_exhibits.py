@@ -85,7 +85,7 @@ def feature_exhibits(
         distributions.append(FeatureDistribution(name, case.label(name), edges, shown, counts, nuisance.name))
     if len(case.features) != 2:
         return tuple(distributions), ()
-    x, y = (np.linspace(d.edges[0], d.edges[-1], PLANE_BINS + 1) for d in distributions)
+    x, y = (_plane_edges(np.concatenate([features[:, j] for features, _ in varied])) for j in range(2))
     density = np.stack(
         [
             np.stack([np.histogram2d(f[:, 1], f[:, 0], (y, x), weights=w[:, k])[0] for k in range(w.shape[1])])
@@ -102,6 +102,13 @@ def _edges(values: np.ndarray) -> np.ndarray:
     if high - low < FEATURE_BINS and np.all(values == np.round(values)):
         return np.arange(low - 0.5, high + 1.0)
     return np.linspace(low, high if high > low else low + 1, FEATURE_BINS + 1)
+
+
+def _plane_edges(values: np.ndarray) -> np.ndarray:
+    """Return edges with some room around nearly all values, for contours that close."""
+    low, high = np.quantile(values, [0.001, 0.999])
+    room = 0.1 * (high - low)
+    return np.linspace(low - room, high + room, PLANE_BINS + 1)
 
 
 @eqx.filter_jit

@@ -9,6 +9,7 @@ import numpy as np
 
 from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
 from systwise.study._exhibits import background_shift
+from systwise.study._binning import uniform_bins
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
@@ -35,6 +36,12 @@ class Setup:
     scores: ScoreTable
 
 
+def room(plan: Plan) -> int:
+    """Return the bins to compile for: one compilation serves every binning of the study."""
+    bins = plan.settings.binning.optimised or plan.case.defaults.optimised_bins
+    return 16 * -(-max(bins, uniform_bins(plan.settings.binning, plan.case)) // 16)
+
+
 def build_model(plan: Plan, templates: Templates, convention: Convention) -> Model:
     """Return the likelihood of the templates."""
     return Model.from_templates(
@@ -44,6 +51,7 @@ def build_model(plan: Plan, templates: Templates, convention: Convention) -> Mod
         list(templates.counts),
         convention=convention,
         moving=templates.moving,
+        room=room(plan),
     )
 
 
