@@ -124,7 +124,8 @@ class SyntheticCase(AbstractCase):
 
 def peak() -> float:
     """Return the highest resident memory of this process so far, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30
 
 
 def measure(events: int, features: int, passes: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import statistics
@@ -35,40 +36,41 @@ def torch_worker() -> None:
     from torch import nn
 
     torch.manual_seed(0)
+    label = (torch.arange(EVENTS) % 2).float()
     data: dict[int, Any] = {}
     players: dict[tuple, Any] = {}
-    label = (torch.arange(EVENTS) % 2).float()
-    weight = torch.ones(EVENTS)
-    loss_of = nn.functional.binary_cross_entropy_with_logits
     print(json.dumps(torch.__version__), flush=True)
     for line in sys.stdin:
-        layers, width, batch, features, steps, threads, fused = json.loads(line)
+        *shape, steps, threads, fused = json.loads(line)
+        layers, width, batch, features = shape
         torch.set_num_threads(threads)
         if features not in data:
             data[features] = torch.randn(EVENTS, features) + 0.3 * label[:, None]
-        x = data[features]
-        if (shape := (layers, width, batch, features)) not in players:
+        if tuple(shape) not in players:
             sizes = [features] + [width] * layers
-            hidden = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+            hidden = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
             network = nn.Sequential(*hidden, nn.Linear(width, 1))
-            players[shape] = network, torch.optim.Adam(network.parameters(), RATE, fused=fused or None)
-        network, optimiser = players[shape]
-
-        def train(steps: int) -> None:
-            order = torch.empty(0, dtype=torch.int64)
-            for _ in range(steps):
-                if len(order) < batch:
-                    order = torch.cat([order, torch.randperm(EVENTS)])
-                part, order = order[:batch], order[batch:]
-                loss = loss_of(network(x[part]).squeeze(1), label[part], weight=weight[part])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-
-        train(3)
+            players[tuple(shape)] = network, torch.optim.Adam(network.parameters(), RATE, fused=fused or None)
+        torch_steps(*players[tuple(shape)], data[features], label, batch, 3)
         begin = time.perf_counter()
-        train(steps)
+        torch_steps(*players[tuple(shape)], data[features], label, batch, steps)
         print(json.dumps(steps * batch / (time.perf_counter() - begin)), flush=True)
+
+
+def torch_steps(network: Any, optimiser: Any, features: Any, label: Any, batch: int, steps: int) -> None:
+    """Train with torch, pass after pass in shuffled order."""
+    import torch
+
+    weight, order = torch.ones_like(label), torch.empty(0, dtype=torch.int64)
+    loss_of = torch.nn.functional.binary_cross_entropy_with_logits
+    for _ in range(steps):
+        if len(order) < batch:
+            order = torch.cat([order, torch.randperm(len(label))])
+        part, order = order[:batch], order[batch:]
+        loss = loss_of(network(features[part]).squeeze(1), label[part], weight=weight[part])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
 
 class TorchProcess:
@@ -104,8 +106,8 @@ def our_speeds(shape: tuple[int, int, int, int], steps: int) -> tuple[Callable[[
     """
     import jax
     import jax.numpy as jnp
-    from memory import SyntheticCase, SyntheticSettings
 
+    from memory import SyntheticCase, SyntheticSettings
     from systwise.cases import no_progress
     from systwise.events import SplitSettings, split_events
     from systwise.learn import NetworkSettings, Problem, TrainingSettings

@@ -19,15 +19,16 @@ OBSERVED = np.array([66.0, 49.0, 31.0])
 
 
 def pyhf_model(kappa: float | None) -> pyhf.Model:
-    modifiers = [] if kappa is None else [
-        {"name": "rate", "type": "normsys", "data": {"hi": kappa, "lo": 1 / kappa}}]
+    modifiers = [] if kappa is None else [{"name": "rate", "type": "normsys", "data": {"hi": kappa, "lo": 1 / kappa}}]
     samples = [
         {"name": "signal", "data": SIGNAL.tolist(), "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
         {"name": "background", "data": BACKGROUND.tolist(), "modifiers": modifiers},
     ]
     return pyhf.Model(
-        {"channels": [{"name": "channel", "samples": samples}]}, poi_name="mu",
-        modifier_settings={"normsys": {"interpcode": "code1"}})
+        {"channels": [{"name": "channel", "samples": samples}]},
+        poi_name="mu",
+        modifier_settings={"normsys": {"interpcode": "code1"}},
+    )
 
 
 def test_the_likelihood_is_pyhfs_to_1e_10() -> None:
@@ -71,7 +72,8 @@ def test_a_rate_nuisance_is_profiled_as_by_pyhf() -> None:
 def two_by_two() -> Model:
     """Return two parameters of interest and two nuisances, exact in closed form at every point."""
     components = Components(
-        ("first", "second", "background"), ("mu1", "mu2"), ((1, 0), (0, 1), (0, 0)), (1.0, 1.0), ((-5, 10), (-5, 10)))
+        ("first", "second", "background"), ("mu1", "mu2"), ((1, 0), (0, 1), (0, 0)), (1.0, 1.0), ((-5, 10), (-5, 10))
+    )
     anchors = tuple(np.linspace(-4, 4, 9).tolist())
     nuisances = [Nuisance(name, 0.0, (-4.0, 4.0), (-4.0, 4.0), anchors) for name in ("tilt", "rate")]
     tilt = [BASE * np.exp(TILT * a) for a in anchors]

@@ -68,6 +68,7 @@ def test_derivatives_agree_with_automatic_ones() -> None:
     contents = [generator.uniform(1, 5, size=(6, 2, 3)), generator.uniform(1, 5, size=(5, 2, 3))]
     morph = build_morph(anchors, [0.5, 0.0], contents)
     with jax.enable_x64(True):
+
         def value(z: jax.Array) -> jax.Array:
             return morph.jet([z[0].reshape(1, 1), z[1].reshape(1, 1)])[0][..., 0, 0]
 

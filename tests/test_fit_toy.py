@@ -277,10 +277,15 @@ def test_pseudo_experiments_show_the_tables_means_and_widths(moving: bool) -> No
     z = np.array(model.nuisances[0].anchors)
     counts = []
     for _ in range(200):
-        events = [generator.normal([s * math.cos(true), s * math.sin(true)], NOISE, size=(generator.poisson(size), 2))
-                  for s, size in ((1, 500), (-1, 50_000))]
-        along = np.concatenate(events) @ np.array([np.cos(z), np.sin(z)]) if moving else (
-            np.concatenate(events) @ np.array([[math.cos(NOMINAL)], [math.sin(NOMINAL)]]))
+        events = [
+            generator.normal([s * math.cos(true), s * math.sin(true)], NOISE, size=(generator.poisson(size), 2))
+            for s, size in ((1, 500), (-1, 50_000))
+        ]
+        along = (
+            np.concatenate(events) @ np.array([np.cos(z), np.sin(z)])
+            if moving
+            else (np.concatenate(events) @ np.array([[math.cos(NOMINAL)], [math.sin(NOMINAL)]]))
+        )
         score = 1 / (1 + np.exp(-2 * along / NOISE**2))
         counts.append([np.histogram(column, 10, (0, 1))[0] for column in score.T])
     centres = generator.normal(true, 0.5, size=(200, 1))

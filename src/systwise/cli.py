@@ -93,6 +93,7 @@ def _prepare_process() -> None:
     import jax
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # it would announce a download on top of the progress bar
     folder = os.environ.get("SYSTWISE_CACHE") or str(pooch.os_cache("systwise"))
     with contextlib.suppress(OSError):  # a read-only home is no reason to fail: it only compiles again
         path = Path(folder) / "compiled"

@@ -83,7 +83,10 @@ PAPER: dict[str, Any] = {
     "fit": {"conventions": ["loggamma", "poisson", "drop", "deviance"], "grid": "paper"},
     "split": {"scheme": "third"},
 }
-QUICK: dict[str, Any] = {"case": {"events": 300_000, "anchors": 15}, "training": {"passes": 4}}
+QUICK: dict[str, Any] = {
+    "case": {"events": 300_000, "anchors": 15},
+    "training": {"passes": 4, "minimum_steps": 320, "evaluations": 8},
+}
 
 
 class _Rotation(AbstractVariation):

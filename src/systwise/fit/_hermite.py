@@ -22,9 +22,8 @@ class HermiteCurves:
     values: Float64[np.ndarray, "data point"]
     slopes: Float64[np.ndarray, "data point"]
 
-    def _cubic(self, segment: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return powers 0 to 3 of the fraction of a segment, one segment a data set, and its length."""
-        rows = np.arange(len(self.values))
+    def _cubic(self, rows: np.ndarray, segment: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return powers 0 to 3 of the fraction of a segment, one segment a row, and its length."""
         step = self.points[segment + 1] - self.points[segment]
         begin, end = self.values[rows, segment], self.values[rows, segment + 1]
         b, e = step * self.slopes[rows, segment], step * self.slopes[rows, segment + 1]
@@ -34,9 +33,9 @@ class HermiteCurves:
         """Return position and value of each lowest minimum, and its segment; NaN at the ends of the scan."""
         rows, lowest = np.arange(len(self.values)), np.argmin(self.values, axis=1)
         segment = np.clip(lowest - (self.slopes[rows, lowest] > 0), 0, len(self.points) - 2)
-        c0, c1, c2, c3, step = self._cubic(segment)
-        inside = (c1 <= 0) & (self.slopes[rows, segment + 1] >= 0)
         with np.errstate(invalid="ignore", divide="ignore"):
+            c0, c1, c2, c3, step = self._cubic(rows, segment)
+            inside = (c1 <= 0) & (self.slopes[rows, segment + 1] >= 0)
             # The root of c1 + 2 c2 t + 3 c3 t^2 at which it increases, without cancellation.
             t = -c1 / (c2 + np.sqrt(c2**2 - 3 * c1 * c3))
             value = c0 + t * (c1 + t * (c2 + t * c3))
@@ -48,26 +47,31 @@ class HermiteCurves:
         centre, lowest, at_minimum = self.minimum()
         above = self.values >= (lowest + level)[:, None]
         number = np.arange(len(self.points))
-        ends = []
-        for right in (False, True):
-            beyond = above & ((number > at_minimum[:, None]) if right else (number <= at_minimum[:, None]))
-            first = np.argmax(beyond, axis=1) if right else len(number) - 1 - np.argmax(beyond[:, ::-1], axis=1)
-            segment = np.clip(first - right, 0, len(number) - 2)
-            c0, c1, c2, c3, step = self._cubic(segment)
+        left = above & (number <= at_minimum[:, None])
+        right = above & (number > at_minimum[:, None])
+        segment = np.concatenate([len(number) - 1 - np.argmax(left[:, ::-1], axis=1), np.argmax(right, axis=1) - 1])
+        segment = np.clip(segment, 0, len(number) - 2)
+        # Both sides as one batch: left ends first.
+        rows, centre, lowest = np.tile(np.arange(len(self.values)), 2), np.tile(centre, 2), np.tile(lowest, 2)
+        found = np.concatenate([left.any(axis=1), right.any(axis=1)]) & np.isfinite(centre)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            c0, c1, c2, c3, step = self._cubic(rows, segment)
             c0 = c0 - lowest - level
-            with np.errstate(invalid="ignore", divide="ignore"):
-                start = np.clip((centre - self.points[segment]) / step, 0.0, 1.0)
-                inside, outside = (start, np.ones_like(start)) if right else (start, np.zeros_like(start))
-                t = 0.5 * (inside + outside)
-                for _ in range(30):
-                    value = c0 + t * (c1 + t * (c2 + t * c3))
-                    inside, outside = np.where(value < 0, t, inside), np.where(value < 0, outside, t)
-                    newton = t - value / (c1 + t * (2 * c2 + 3 * t * c3))
-                    usable = (newton >= np.minimum(inside, outside)) & (newton <= np.maximum(inside, outside))
-                    moved = np.where(usable, newton, 0.5 * (inside + outside))
-                    settled, t = np.abs(moved - t) < 1e-12, moved
-                    if np.all(settled | ~np.isfinite(c0)):
-                        break
-            found = beyond.any(axis=1) & np.isfinite(centre) & np.isfinite(c0)
-            ends.append(np.where(found, self.points[segment] + t * step, np.nan))
-        return ends[0], ends[1]
+            found &= np.isfinite(c0 + c1 + c2 + c3)
+            inside = np.clip((centre - self.points[segment]) / step, 0.0, 1.0)
+            outside = np.repeat([0.0, 1.0], len(self.values))
+            t = 0.5 * (inside + outside)
+            for _ in range(60):
+                value = c0 + t * (c1 + t * (c2 + t * c3))
+                below = value < 0
+                inside, outside = np.where(below, t, inside), np.where(below, outside, t)
+                newton = t - value / (c1 + t * (2 * c2 + 3 * t * c3))
+                # Strictly between the bracket's ends, whichever is the larger.
+                usable = (newton - inside) * (newton - outside) <= 0
+                moved = np.where(usable, newton, 0.5 * (inside + outside))
+                settled = np.abs(moved - t) < 1e-12
+                t = moved
+                if np.all(settled | ~found):
+                    break
+        ends = np.where(found, self.points[segment] + t * step, np.nan)
+        return ends[: len(self.values)], ends[len(self.values) :]

@@ -198,7 +198,7 @@ def _descend(
             return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
 
         ends = ([bounds.low[i] for i in free], [bounds.high[i] for i in free])
-        return _run(objective, [x[i] for i in free], ends, starts, free, 1e-10, iterations)
+        return _run(objective, [x[i] for i in free], ends, starts, free, 1e-9, iterations)
 
     points, sets = x[0].shape
     size = points * sets

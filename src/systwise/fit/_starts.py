@@ -106,19 +106,26 @@ def start_values(
     For a fixed observable and parameters shared by all data sets, ln nu does not depend on the data:
     the whole stage is one matrix product.
     """
-    templates = start_templates(lik, starts)
-    coefficients = [_monomial(row, theta) for row in lik.powers]
-    nu = jnp.asarray(_combine(coefficients, templates[..., None, None]))
-    nu = jnp.broadcast_to(nu, (*nu.shape[:2], *theta[0].shape))  # [bin, start, point, data or 1]
-    n = start_counts(observed, starts)
-    logarithm = jnp.log(nu)
-    if nu.shape[-1] == 1 and n.shape[-1] == 1:
-        # Without the axis of length 1, which would make the loops over the long ones slow.
-        value = jnp.sum(nu[..., 0] - logarithm[..., 0] * n, axis=0)[..., None]
-    elif nu.shape[-1] == 1 and n.shape[1] == 1:
-        value = jnp.sum(nu, axis=0) - jnp.einsum("bsm,bd->smd", logarithm[..., 0], n[:, 0])
+    templates, n = start_templates(lik, starts), start_counts(observed, starts)
+
+    def expected(theta: Sequence[Array]) -> Array:
+        """Return expected counts `[bin, start, *theta]`."""
+        wide = templates.reshape(*templates.shape, *([1] * theta[0].ndim))
+        nu = jnp.asarray(_combine([_monomial(row, theta) for row in lik.powers], wide))
+        return jnp.broadcast_to(nu, (*nu.shape[:2], *theta[0].shape))
+
+    if theta[0].shape[1] > 1:
+        nu = expected(theta)
+        value = jnp.sum(nu - jnp.log(nu) * n[:, :, None, :], axis=0)
     else:
-        value = jnp.sum(nu - logarithm * n[:, :, None, :], axis=0)
+        # The axis of length 1 is left out: it would make the loops over the long ones slow.
+        nu = expected([t[:, 0] for t in theta])
+        if n.shape[2] == 1:
+            value = jnp.sum(nu - jnp.log(nu) * n, axis=0)[..., None]
+        elif n.shape[1] == 1:
+            value = jnp.sum(nu, axis=0)[..., None] - jnp.einsum("bsm,bd->smd", jnp.log(nu), n[:, 0])
+        else:
+            value = jnp.sum(nu, axis=0)[..., None] - jnp.einsum("bsm,bsd->smd", jnp.log(nu), n)
     # A count that is not positive made a NaN on its way; masks inside the sums would cost as much as logarithms.
     value = jnp.where(jnp.isnan(value), jnp.inf, value)
     return value + start_terms(lik, observed, starts, n)[:, None, :]
@@ -196,17 +203,42 @@ def best_starts(starts: Starts, values: Float[Array, "start point data"], candid
         position = (index // strides[axis]) % line.shape[0]
         centre = line[position]
         if line.shape[0] > 1:
-            here = jnp.take_along_axis(values, index, axis=0)
-            inside = (position > 0) & (position < line.shape[0] - 1)
-            left = jnp.take_along_axis(values, jnp.where(inside, index - strides[axis], index), axis=0)
-            right = jnp.take_along_axis(values, jnp.where(inside, index + strides[axis], index), axis=0)
-            before = jnp.where(inside, line[position - 1], centre - 1)
-            after = jnp.where(inside, line[jnp.minimum(position + 1, line.shape[0] - 1)], centre + 1)
-            shift = _parabola(here, left, right, centre - before, after - centre)[0]
-            step = jnp.minimum(centre - before, after - centre)
-            centre = centre + jnp.where(inside, jnp.clip(shift, -0.6 * step, 0.6 * step) + displacement * step, 0.0)
+            centre = centre + _refined(values, index, position, strides[axis], line, displacement)
         z.append(centre)
     return index, z
+
+
+def _refined(values: Array, index: Array, position: Array, stride: int, line: Array, displacement: Array) -> Array:
+    """Return the distance from chosen grid points to the minimum along one axis, zero at the grid's ends.
+
+    A parabola through three points, improved to a quartic through five where they are evenly spaced: it
+    saves every start one evaluation of the likelihood.
+    """
+    last = line.shape[0] - 1
+
+    def at(offset: int) -> tuple[Array, Array]:
+        allowed = jnp.clip(position + offset, 0, last)
+        return jnp.take_along_axis(values, index + (allowed - position) * stride, axis=0), line[allowed]
+
+    (far_left, z_far_left), (left, z_left), (here, z) = at(-2), at(-1), at(0)
+    (right, z_right), (far_right, z_far_right) = at(1), at(2)
+    inside = (position > 0) & (position < last)
+    before, after = jnp.where(inside, z - z_left, 1.0), jnp.where(inside, z_right - z, 1.0)
+    step = jnp.minimum(before, after)
+    shift = jnp.clip(_parabola(here, left, right, before, after)[0], -0.6 * step, 0.6 * step)
+    slope = (far_left - 8 * left + 8 * right - far_right) / 12
+    curvature = (-far_left + 16 * left - 30 * here + 16 * right - far_right) / 12
+    third = (-far_left + 2 * left - 2 * right + far_right) / 2
+    fourth = far_left - 4 * left + 6 * here - 4 * right + far_right
+    t = shift / step
+    for _ in range(3):
+        first = slope + t * (curvature + t * (third / 2 + t * fourth / 6))
+        second = curvature + t * (third + t * fourth / 2)
+        t = t - first / second
+    even = (z_far_right - z_far_left > 3.999 * jnp.maximum(before, after)) & (before + after > 1.999 * step)
+    usable = even & (position > 1) & (position < last - 1) & (second > 0) & (jnp.abs(t * step - shift) < 0.3 * step)
+    shift = jnp.where(usable, t * step, shift)
+    return jnp.where(inside, shift + displacement * step, 0.0)
 
 
 def _vertex(grid: Array, left: Array, right: Array, line: Array, axis: int) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ def fit_scaler(features: np.ndarray, weights: np.ndarray, undefined: float | Non
     return Scaler(jnp.asarray(mean, jnp.float32), jnp.asarray(width, jnp.float32), undefined)
 
 
-def evaluate(mlp: eqx.nn.MLP, inputs: Float[Array, "event input"]) -> Float[Array, "event *output"]:
+def evaluate(mlp: eqx.nn.MLP, inputs: Float[Array, "event input"]) -> Float[Array, "event ..."]:
     """Return `jax.vmap(mlp)(inputs)`, for a perceptron whose activation has no parameters.
 
     Units come first and events last inside: `W @ h` is then one matrix product, whose rows are long
@@ -69,11 +69,14 @@ def evaluate(mlp: eqx.nn.MLP, inputs: Float[Array, "event input"]) -> Float[Arra
     """
     hidden = inputs.T
     for layer in mlp.layers[:-1]:
-        hidden = mlp.activation(layer.weight @ hidden + layer.bias[:, None])
-    last = mlp.layers[-1]
-    if mlp.out_size == "scalar":
-        return (last.weight @ hidden)[0] + last.bias
-    return (last.weight @ hidden).T + last.bias
+        hidden = mlp.activation(_affine(layer, hidden))
+    out = _affine(mlp.layers[-1], hidden)
+    return out[0] if mlp.out_size == "scalar" else out.T
+
+
+def _affine(layer: eqx.nn.Linear, inputs: Float[Array, "input event"]) -> Float[Array, "output event"]:
+    product = layer.weight @ inputs
+    return product if layer.bias is None else product + layer.bias[:, None]
 
 
 class AbstractNetwork(eqx.Module):

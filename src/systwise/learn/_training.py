@@ -418,9 +418,7 @@ def _validation_batches(lesson: Lesson, key: Key[Array, ""]) -> list[Batch]:
     ]
 
 
-def _validate(
-    game: AbstractGame, players: PyTree, batches: list[Batch], controls: Float[Array, " control"]
-) -> float:
+def _validate(game: AbstractGame, players: PyTree, batches: list[Batch], controls: Float[Array, " control"]) -> float:
     """Return the validation loss, summed over events."""
     arrays, static = eqx.partition(players, eqx.is_array)
     frozen = _Frozen.of(static)

@@ -78,7 +78,9 @@ def run_study(
     plan = make_plan(case, settings, progress)
     store = Store.open(directory, force)
     try:
+        progress("feature distributions", 0, 1)
         features, planes = feature_exhibits(plan.case, plan.table)
+        progress("feature distributions", 1, 1)
         plots = PlotData(components=plan.case.components.names, feature_distributions=features, plane_densities=planes)
         units: list[Unit] = []
         for number in range(settings.seeds):
