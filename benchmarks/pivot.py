@@ -49,7 +49,9 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3, help="seeds at the default strength")
     arguments = parser.parse_args()
     columns = ("KS", "ratio", "AUC pi/4", "AUC pi/2")
-    print(f"{'training':<26}{'seed':>5}" + "".join(f"{c:>9}" for c in columns) + f"{'sig/b pi/4':>12}{'sig/b pi/2':>12}")
+    print(
+        f"{'training':<26}{'seed':>5}" + "".join(f"{c:>9}" for c in columns) + f"{'sig/b pi/4':>12}{'sig/b pi/2':>12}"
+    )
     base = row("nominal", {}, 0, None)
     for strength in arguments.strengths:
         row(f"mixture lambda={strength:g}", {"lambda": strength}, 0, base)

@@ -20,7 +20,16 @@ from typer.testing import CliRunner
 from systwise.cli import app
 from systwise.study import PlotData, Results
 
-TINY = ["--set", "case.events=12000", "--set", "case.anchors=7", "--set", "network.width=16", "--set", "network.layers=2"]
+TINY = [
+    "--set",
+    "case.events=12000",
+    "--set",
+    "case.anchors=7",
+    "--set",
+    "network.width=16",
+    "--set",
+    "network.layers=2",
+]
 TINY += ["--set", "training.batch=256", "--set", "training.minimum_steps=64", "--set", "training.passes=1"]
 TINY += ["--set", "split.folds=2", "--set", "binning.optimised=6", "--set", "fit.conventions=[poisson]"]
 SCHEMA = Path(__file__).parents[1] / "src/systwise/study/results.schema.json"
@@ -48,7 +57,11 @@ def finished(tmp_path_factory):
     environment = {**os.environ, "SYSTWISE_CACHE": str(tmp_path_factory.getbasetemp() / "cache")}
     done = subprocess.run(
         [sys.executable, "-m", "systwise.cli", *words],
-        capture_output=True, text=True, env=environment, timeout=600, check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -67,10 +80,14 @@ def test_a_run_writes_results_models_figures_and_report(finished):
         assert record["sigma"] is None or record["sigma"] > 0.9 * record["bound"]
     assert sum(r["converged"] for r in results["measurements"]) >= 0.9 * len(results["measurements"])
     assert sorted(p.name for p in (out / "models").iterdir()) == [
-        "aware-seed0.eqx", "aware-seed1.eqx", "nominal-seed0.eqx", "nominal-seed1.eqx", "optimal-seed0.eqx",
+        "aware-seed0.eqx",
+        "aware-seed1.eqx",
+        "nominal-seed0.eqx",
+        "nominal-seed1.eqx",
+        "optimal-seed0.eqx",
     ]
     page = (out / "report.html").read_text()
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".pdf"}
     assert "aware" in printed
     assert not list(out.rglob("*.part"))
@@ -114,7 +131,9 @@ def test_settings_of_a_run_repeat_it(finished, tmp_path):
     out, _ = finished
     tree = Results.load(out / "results.json").settings
     (tmp_path / "again.yaml").write_text(json.dumps(tree))
-    done = call("run", "gaussian-toy", "--config", tmp_path / "again.yaml", "--strategies", "optimal", "--out", tmp_path / "b")
+    done = call(
+        "run", "gaussian-toy", "--config", tmp_path / "again.yaml", "--strategies", "optimal", "--out", tmp_path / "b"
+    )
     assert done.exit_code == 0, done.output
     again = Results.load(tmp_path / "b" / "results.json").measurements
     first = [m for m in Results.load(out / "results.json").measurements if m.strategy == "optimal"]
@@ -134,7 +153,9 @@ def test_vary_writes_features_ids_weights_and_the_selection(tmp_path):
     done = call("vary", "gaussian-toy", "--nuisance", "angle=1.2", "--out", path, "--set", "case.events=2000")
     assert done.exit_code == 0, done.output
     events = pq.read_table(path)
-    assert {"id", "x1", "x2", "weight", "weight_signal", "weight_background", "process", "kept"} <= set(events.column_names)
+    assert {"id", "x1", "x2", "weight", "weight_signal", "weight_background", "process", "kept"} <= set(
+        events.column_names
+    )
     assert events.schema.field("kept").type == pa.bool_()
     signal = np.array(events["process"].to_pylist()) == "signal"
     assert np.mean(np.asarray(events["x1"])[signal]) == pytest.approx(np.cos(1.2), abs=0.1)
@@ -142,24 +163,43 @@ def test_vary_writes_features_ids_weights_and_the_selection(tmp_path):
 
 BAD = {
     "unknown case": (["run", "gausian-toy"], "unknown case 'gausian-toy', did you mean 'gaussian-toy'"),
-    "unknown strategy": (["run", "gaussian-toy", "--strategies", "awere"], "unknown strategy 'awere', did you mean 'aware'"),
-    "unknown top key": (["run", "gaussian-toy", "--set", "trainin.batch=3"], "unknown key 'trainin', did you mean 'training'"),
-    "unknown case key": (["run", "gaussian-toy", "--set", "case.nois=3"], "unknown key 'case.nois', did you mean 'noise'"),
+    "unknown strategy": (
+        ["run", "gaussian-toy", "--strategies", "awere"],
+        "unknown strategy 'awere', did you mean 'aware'",
+    ),
+    "unknown top key": (
+        ["run", "gaussian-toy", "--set", "trainin.batch=3"],
+        "unknown key 'trainin', did you mean 'training'",
+    ),
+    "unknown case key": (
+        ["run", "gaussian-toy", "--set", "case.nois=3"],
+        "unknown key 'case.nois', did you mean 'noise'",
+    ),
     "unknown strategy key": (
-        ["run", "gaussian-toy", "--set", "strategy.aware.halfs=true"], "unknown key 'strategy.aware.halfs', did you mean 'halves'",
+        ["run", "gaussian-toy", "--set", "strategy.aware.halfs=true"],
+        "unknown key 'strategy.aware.halfs', did you mean 'halves'",
     ),
     "unknown nested key": (["run", "gaussian-toy", "--set", "training.bach=3"], "training.bach"),
     "value out of range": (["run", "gaussian-toy", "--set", "case.noise=-1"], "case.noise"),
     "no value": (["run", "gaussian-toy", "--set", "case.noise"], "write key=value"),
     "true point outside": (["run", "gaussian-toy", "--true", "angle=9"], "angle=9 is outside the nuisance's range"),
-    "true point of nobody": (["run", "gaussian-toy", "--true", "angel=1"], "has no parameter 'angel' (known: angle, mu)"),
+    "true point of nobody": (
+        ["run", "gaussian-toy", "--true", "angel=1"],
+        "has no parameter 'angel' (known: angle, mu)",
+    ),
     "true point is no number": (["run", "gaussian-toy", "--true", "angle=x"], "write name=number"),
     "unknown preset": (["run", "gaussian-toy", "--preset", "papers"], "has no preset 'papers'"),
     "no config": (["run", "gaussian-toy", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     "no data": (["run", "higgsml", "--set", "case.data=nowhere.parquet"], "nowhere.parquet"),
-    "no optimum": (["run", "higgsml", "--set", "case.data=x.parquet", "--strategies", "optimal"], "needs a known optimum"),
+    "no optimum": (
+        ["run", "higgsml", "--set", "case.data=x.parquet", "--strategies", "optimal"],
+        "needs a known optimum",
+    ),
     "no results": (["report", "nowhere"], "nowhere"),
-    "vary outside": (["vary", "gaussian-toy", "--nuisance", "angle=9", "--out", "v.parquet"], "outside the nuisance's range"),
+    "vary outside": (
+        ["vary", "gaussian-toy", "--nuisance", "angle=9", "--out", "v.parquet"],
+        "outside the nuisance's range",
+    ),
     "vary unknown": (["vary", "gaussian-toy", "--nuisance", "tes=1", "--out", "v.parquet"], "has no nuisance 'tes'"),
 }
 

@@ -217,7 +217,8 @@ def test_iminuit_agrees_where_it_starts_in_the_right_valley() -> None:
     referee.migrad()
     referee.hesse()
     assert referee.valid
-    assert result.estimate == pytest.approx(referee.values["mu"], abs=1e-4)
+    # Migrad stops 1e-6 above the minimum, which is 0.0014 standard deviations.
+    assert result.estimate == pytest.approx(referee.values["mu"], abs=5e-3 * result.sigma)
     np.testing.assert_allclose(result.covariance, np.array(referee.covariance), rtol=5e-3)
     assert result.nuisance_sigma["angle"] == pytest.approx(referee.errors["z"], rel=5e-3)
 

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from systwise.cases._case import CASES, AbstractCase, AbstractTruth, Progress, StudyDefaults, no_progress
+from systwise.cases._paper import paper_preset
 from systwise.events import AbstractVariation, Events, EventTable, Exactness
 from systwise.parameters import (
     AbstractConstraint,
@@ -61,28 +62,8 @@ class GaussianToySettings(Settings):
     """Simulated events, half of them signal."""
 
 
-_DEEP = {"layers": 10, "width": 64}
-PAPER: dict[str, Any] = {
-    # Profiled over the paper's 21 angles from 0 to pi/2, which are the anchors as well.
-    "case": {"angle_reach": math.pi / 4, "anchors": 21},
-    "network": _DEEP,
-    "training": {"batch": 4096, "optimiser": "rmsprop", "learning_rate": 5e-4, "l2": 1e-6, "schedule": "constant"},
-    "strategy": {
-        "adversarial": {
-            "adversary": "regression",
-            "adversary_network": _DEEP,
-            "adversary_steps": 1,
-            "pretrain_classifier": 0.0,
-            "pretrain_adversary": 0.0,
-            "lambda": 0.2,
-            "pivot_on": "both",
-        },
-        "aware": {"halves": True},
-    },
-    "binning": {"names": ["uniform"]},
-    "fit": {"conventions": ["loggamma", "poisson", "drop", "deviance"], "grid": "paper"},
-    "split": {"scheme": "third"},
-}
+# Profiled over the paper's 21 angles from 0 to pi/2, which are the anchors as well.
+PAPER = paper_preset({"angle_reach": math.pi / 4, "anchors": 21})
 QUICK: dict[str, Any] = {
     "case": {"events": 300_000, "anchors": 15},
     "training": {"passes": 4, "minimum_steps": 320, "evaluations": 8},

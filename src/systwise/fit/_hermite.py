@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Float64
@@ -29,8 +30,9 @@ class HermiteCurves:
         b, e = step * self.slopes[rows, segment], step * self.slopes[rows, segment + 1]
         return begin, b, 3 * (end - begin) - 2 * b - e, b + e - 2 * (end - begin), step
 
+    @functools.cached_property
     def minimum(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return position and value of each lowest minimum, and its segment; NaN at the ends of the scan."""
+        """Position and value of each lowest minimum, and its segment; NaN at the ends of the scan."""
         rows, lowest = np.arange(len(self.values)), np.argmin(self.values, axis=1)
         segment = np.clip(lowest - (self.slopes[rows, lowest] > 0), 0, len(self.points) - 2)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -44,7 +46,7 @@ class HermiteCurves:
 
     def crossings(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Return where each curve first lies `level` above its minimum, to the left and to the right."""
-        centre, lowest, at_minimum = self.minimum()
+        centre, lowest, at_minimum = self.minimum
         above = self.values >= (lowest + level)[:, None]
         number = np.arange(len(self.points))
         left = above & (number <= at_minimum[:, None])
@@ -69,7 +71,8 @@ class HermiteCurves:
                 # Strictly between the bracket's ends, whichever is the larger.
                 usable = (newton - inside) * (newton - outside) <= 0
                 moved = np.where(usable, newton, 0.5 * (inside + outside))
-                settled = np.abs(moved - t) < 1e-12
+                # Newton's steps square the error: the next one would be below rounding.
+                settled = np.abs(moved - t) < 1e-8
                 t = moved
                 if np.all(settled | ~found):
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
@@ -163,6 +164,10 @@ class Model(eqx.Module):
 
     def likelihood(self) -> Likelihood:
         """Return the arrays and structure that the jitted functions take."""
+        return self._likelihood
+
+    @functools.cached_property
+    def _likelihood(self) -> Likelihood:
         ranges = [*self.components.ranges, *(nuisance.range for nuisance in self.nuisances)]
         return Likelihood(
             morph=self.morph,
@@ -186,12 +191,7 @@ class Model(eqx.Module):
             FitError: the grid's shape does not match the nuisances.
         """
         if grid is None:
-            return start_grid(
-                tuple(n.anchors for n in self.nuisances),
-                tuple(n.range for n in self.nuisances),
-                tuple(n.nominal for n in self.nuisances),
-                self.components.ranges,
-            )
+            return self._continuous_starts
         values = np.asarray(grid, dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or values.shape[1] != len(self.nuisances) or not len(values):
@@ -200,6 +200,15 @@ class Model(eqx.Module):
                 "give [value] for one nuisance, [value, nuisance] for several"
             )
         return fixed_grid(values, self.components.ranges)
+
+    @functools.cached_property
+    def _continuous_starts(self) -> Starts:
+        return start_grid(
+            tuple(n.anchors for n in self.nuisances),
+            tuple(n.range for n in self.nuisances),
+            tuple(n.nominal for n in self.nuisances),
+            self.components.ranges,
+        )
 
     def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
         """Return values of the parameters of interest from which minimisations start."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
-from systwise.study._exhibits import background_shift
 from systwise.study._binning import uniform_bins
+from systwise.study._exhibits import background_shift
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement

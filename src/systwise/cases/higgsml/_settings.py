@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from systwise.cases._paper import paper_preset
 from systwise.settings import Settings
 
 
@@ -29,32 +30,9 @@ class HiggsmlSettings(Settings):
     """Tau energy scales at which templates are made, evenly spaced over `tes_range`."""
 
 
-_DEEP = {"layers": 10, "width": 64}
 _WIDE = {"network": {"layers": 10, "width": 512}}
-
-PAPER: dict[str, Any] = {
-    # Profiled over the paper's 35 values from 0.80 to 1.14, which are the anchors as well.
-    "case": {"tes_range": (0.80, 1.14), "anchors": 35},
-    "network": _DEEP,
-    "training": {"batch": 4096, "optimiser": "rmsprop", "learning_rate": 5e-4, "l2": 1e-6, "schedule": "constant"},
-    "strategy": {
-        "nominal": _WIDE,
-        "true_nuisance": _WIDE,
-        "adversarial": {
-            "adversary": "regression",
-            "adversary_network": _DEEP,
-            "adversary_steps": 1,
-            "pretrain_classifier": 0.0,
-            "pretrain_adversary": 0.0,
-            "lambda": 0.2,
-            "pivot_on": "both",
-        },
-        "aware": {"halves": True},
-    },
-    "binning": {"names": ["uniform"]},
-    "fit": {"conventions": ["loggamma", "poisson", "drop", "deviance"], "grid": "paper"},
-    "split": {"scheme": "third"},
-}
+# Profiled over the paper's 35 values from 0.80 to 1.14, which are the anchors as well.
+PAPER = paper_preset({"tes_range": (0.80, 1.14), "anchors": 35}, {"nominal": _WIDE, "true_nuisance": _WIDE})
 """The networks, grid, binning and likelihood of arXiv:2105.08742."""
 
 QUICK: dict[str, Any] = {"case": {"anchors": 9}, "training": {"passes": 4, "minimum_steps": 300}}
