@@ -109,9 +109,9 @@ def test_the_same_seed_gives_the_same_events_and_the_fingerprint_knows(case):
 def test_settings_reach_the_physics_and_nonsense_is_refused():
     wide = GaussianToy(GaussianToySettings(noise=1.4, events=1000))
     assert wide.truth.bound(np.array([1.0]), np.array([0.7]))[0] > 0.15
-    with pytest.raises(ConfigError, match="case.noise"):
+    with pytest.raises(ConfigError, match=r"case\.noise"):
         validate(GaussianToySettings, {"noise": -1}, "case")
-    with pytest.raises(ConfigError, match="unknown key 'case.nois', did you mean 'noise'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'case\.nois', did you mean 'noise'"):
         validate(GaussianToySettings, {"nois": 1}, "case")
 
 

@@ -22,7 +22,7 @@ from systwise.learn import (
     save_observable,
     signal_task,
 )
-from systwise.learn import _training as training
+from systwise.learn import _game as game_rules
 from systwise.learn._network import NetworkSettings, evaluate, multilayer
 from systwise.settings import validate
 
@@ -107,13 +107,13 @@ def test_true_nuisance_trains_one_network_a_point_and_refuses_an_unknown_name(pr
 
 def test_three_seeds_and_all_folds_share_one_trace(problem, monkeypatch):
     traces = []
-    inner = training.Descent.step
+    inner = game_rules.Descent.step
 
     def counting(self, *arguments):
         traces.append(1)
         return inner(self, *arguments)
 
-    monkeypatch.setattr(training.Descent, "step", counting)
+    monkeypatch.setattr(game_rules.Descent, "step", counting)
     # A width of its own, so that no test before has compiled it.
     over = {"network": {"layers": 1, "width": 11}, "training": {"batch": 128, "passes": 0.1, "minimum_steps": 32}}
     for seed in range(3):

@@ -60,12 +60,17 @@ class EventTable:
         return len(self.id)
 
     def slice(self, index: np.ndarray | slice) -> Events:
-        """Copy the events at `index` to the device."""
+        """Copy the events at `index` (row numbers or a slice) to the device."""
+
+        def rows(array: np.ndarray) -> np.ndarray:
+            # np.take gathers rows several times faster than fancy indexing.
+            return array[index] if isinstance(index, slice) else np.take(array, index, axis=0)
+
         return Events(
-            features=jnp.asarray(np.asarray(self.features[index], np.float32)),
-            weights=jnp.asarray(np.asarray(self.weights[index], np.float32)),
-            process=jnp.asarray(np.asarray(self.process[index], np.int32)),
-            seed=jnp.asarray(event_seed(self.id[index])),
+            features=jnp.asarray(np.asarray(rows(self.features), np.float32)),
+            weights=jnp.asarray(np.asarray(rows(self.weights), np.float32)),
+            process=jnp.asarray(np.asarray(rows(self.process), np.int32)),
+            seed=jnp.asarray(event_seed(rows(self.id))),
         )
 
     def blocks(self, index: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Events]]:

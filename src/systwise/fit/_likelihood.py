@@ -8,11 +8,11 @@ because one evaluation yields value, gradient and Hessian for little more than t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
@@ -30,7 +30,9 @@ Sparse = Array | float
 """A coefficient or its derivative: a plain 0.0 is left out of sums while tracing."""
 
 
-class Observed(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Observed:
     """Data sets as the likelihood reads them, the data-set axis last.
 
     Attributes:
@@ -42,7 +44,9 @@ class Observed(eqx.Module):
     auxiliary: tuple[Float[Array | np.ndarray, "auxiliary data"], ...]
 
 
-class Likelihood(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
     """What the jitted functions need of a model: arrays that may change and structure that compiles.
 
     Parameters are numbered with the parameters of interest first and the nuisances after them.
@@ -64,7 +68,7 @@ class Likelihood(eqx.Module):
     constraints: tuple[AbstractConstraint, ...]
     convention: Int[Array | np.ndarray, ""]
     offset: Float[Array | np.ndarray, ""]
-    powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    powers: tuple[tuple[int, ...], ...] = dataclasses.field(metadata={"static": True})
 
     @property
     def pois(self) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +27,8 @@ from systwise.parameters import AbstractConstraint, Components, NoConstraint, Nu
 from systwise.precision import in_float64
 
 
-class Model(eqx.Module):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
     """Expected counts and likelihood: `nu_b(theta, z) = sum_k c_k(theta) T_kb(z)`.
 
     Build one with `Model.from_templates`. Parameters are in the order `parameter_names`: parameters of
@@ -43,13 +44,13 @@ class Model(eqx.Module):
         padding: bins at the end that only fill up the shape, constant and without influence.
     """
 
-    components: Components = eqx.field(static=True)
-    nuisances: tuple[Nuisance, ...] = eqx.field(static=True)
+    components: Components
+    nuisances: tuple[Nuisance, ...]
     constraints: tuple[AbstractConstraint, ...]
     morph: Morph
-    convention: str = eqx.field(static=True)
-    moving: bool = eqx.field(static=True)
-    padding: int = eqx.field(static=True, default=0)
+    convention: str
+    moving: bool
+    padding: int = 0
 
     @staticmethod
     def from_templates(

@@ -13,10 +13,10 @@ logarithm is 2.5 times more accurate there, but cannot hold an empty bin and is 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +29,9 @@ Jet = tuple[Array, list[Array], list[list[Array]]]
 """A value, its first derivatives `[nuisance]` and its second derivatives `[nuisance][nuisance]`."""
 
 
-class RootSpline(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RootSpline:
     """A piecewise cubic of the square root of contents in one nuisance.
 
     Attributes:
@@ -80,7 +82,9 @@ def _value(spline: RootSpline, z: float) -> np.ndarray:
     return c0 + u * (c1 + u * (c2 + u * c3))
 
 
-class Morph(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Morph:
     """Contents as a function of all nuisances: `T(z) = T_0 prod_j T_j(z_j) / T_j(nominal_j)`.
 
     `T_0` is the first nuisance's template at its nominal value, so that one nuisance alone is
@@ -94,7 +98,7 @@ class Morph(eqx.Module):
 
     nominal: Float[Array | np.ndarray, ...]
     splines: tuple[RootSpline, ...]
-    datasets: bool = eqx.field(static=True, default=False)
+    datasets: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def jet(self, z: Sequence[Float[Array, "point data"]]) -> Jet:
         """Return contents `[*content, point, data]` with first and second derivatives.

@@ -7,12 +7,12 @@ minimum and calls it converged. So every anchor is looked at first, with points 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Sequence
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +31,9 @@ REPEATED = -0.04
 """Displacement of a minimum's second start, in grid steps."""
 
 
-class Starts(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Starts:
     """A rectangular grid of nuisance values.
 
     Attributes:
@@ -43,7 +45,7 @@ class Starts(eqx.Module):
     axes: tuple[Float[Array | np.ndarray, " value"], ...]
     points: tuple[Float[Array | np.ndarray, " start"], ...]
     reach: Float[Array | np.ndarray, " parameter"]
-    local: bool = eqx.field(static=True)
+    local: bool = dataclasses.field(metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Networks, the training loop and a file a strategy; out comes an observable."""
 
+from systwise.learn._game import TrainingSettings
 from systwise.learn._network import NetworkSettings
 from systwise.learn._observable import AbstractObservable, NetworkObservable, TruthObservable
 from systwise.learn._saving import load_arrays, save_observable
@@ -11,7 +12,7 @@ from systwise.learn._strategy import (
     Trained,
 )
 from systwise.learn._task import Task, signal_task
-from systwise.learn._training import History, TrainingSettings
+from systwise.learn._training import History
 
 __all__ = [
     "STRATEGIES",

@@ -7,6 +7,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from systwise.cases import AbstractCase
@@ -45,7 +46,7 @@ class NetworkObservable(AbstractObservable):
 def stack_networks(networks: list[AbstractNetwork], moving: bool) -> NetworkObservable:
     """Join the networks of all folds into one observable."""
     arrays, static = zip(*(eqx.partition(n, eqx.is_array) for n in networks), strict=True)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *arrays)
     return NetworkObservable(moving=moving, folds=len(networks), networks=eqx.combine(stacked, static[0]))
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.events import EventTable, Split
+from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between
 from systwise.learn._network import (
     AbstractNetwork,
     Blind,
@@ -28,18 +29,9 @@ from systwise.learn._network import (
     multilayer,
 )
 from systwise.learn._observable import AbstractObservable, stack_networks
+from systwise.learn._schedule import count_steps, learning_rates
 from systwise.learn._task import signal_task
-from systwise.learn._training import (
-    Descent,
-    Draw,
-    History,
-    Lesson,
-    TrainingSettings,
-    count_steps,
-    draw_between,
-    learning_rates,
-    train,
-)
+from systwise.learn._training import History, Lesson, train
 from systwise.random import named_key
 from systwise.registry import Registry
 from systwise.settings import Settings

@@ -20,8 +20,10 @@ from jaxtyping import Array, Float, Key, PyTree
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._network import AbstractNetwork, NetworkSettings, Scaler, multilayer
+from systwise.learn._game import AbstractGame, Batch, TrainingSettings, classification_loss, descend, make_optimiser
+from systwise.learn._network import AbstractNetwork, NetworkSettings, Scaler, evaluate, multilayer
 from systwise.learn._observable import stack_networks
+from systwise.learn._schedule import count_steps, learning_rates
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -33,18 +35,7 @@ from systwise.learn._strategy import (
     relabel,
     trainable,
 )
-from systwise.learn._training import (
-    AbstractGame,
-    Batch,
-    History,
-    TrainingSettings,
-    classification_loss,
-    count_steps,
-    descend,
-    learning_rates,
-    make_optimiser,
-    train,
-)
+from systwise.learn._training import History, train
 from systwise.random import named_key
 
 
@@ -63,7 +54,7 @@ class Adversary(eqx.Module):
         target = self.target_scaler(z)
         # Squashed views of the logit: resolution where events are, bounded where they are not.
         seen = jnp.stack([jnp.tanh(logits / 2), jnp.tanh(logits / 6), logits / 6], axis=-1)
-        out = jax.vmap(self.mlp)(seen)
+        out = evaluate(self.mlp, seen)
         density = self.kind == "mixture"
         value = -self._log_density(out, target) if density else jnp.sum((out - target) ** 2, axis=-1)
         return jnp.sum(weights * value) / jnp.sum(weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
+from systwise.learn._game import draw_between
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -13,7 +14,6 @@ from systwise.learn._strategy import (
     blind_network,
     fit_networks,
 )
-from systwise.learn._training import draw_between
 
 
 @STRATEGIES.register
