@@ -59,7 +59,7 @@ def test_contract_of_every_strategy(problem, name, tmp_path):
     separation = np.average(here, weights=weights[:, 0]) - np.average(here, weights=weights[:, 1])
     assert separation > 0.5
     there, _ = logits(problem, observable, nominal, nominal + 0.4)
-    assert observable.moving == (not np.array_equal(here, there))
+    assert observable.moving == strategy.moving == (not np.array_equal(here, there))
     networks = observable.folds if isinstance(strategy, AbstractNetworkStrategy) else 0
     assert len(trained.histories) == networks
     with open(tmp_path / "model.eqx", "wb") as file:

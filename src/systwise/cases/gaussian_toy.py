@@ -65,8 +65,8 @@ class GaussianToySettings(Settings):
 # Profiled over the paper's 21 angles from 0 to pi/2, which are the anchors as well.
 PAPER = paper_preset({"angle_reach": math.pi / 4, "anchors": 21})
 QUICK: dict[str, Any] = {
-    "case": {"events": 300_000, "anchors": 15},
-    "training": {"passes": 4, "minimum_steps": 320, "evaluations": 8},
+    "case": {"events": 240_000, "anchors": 13},
+    "training": {"passes": 4, "minimum_steps": 256, "evaluations": 8},
 }
 
 

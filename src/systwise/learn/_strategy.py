@@ -86,6 +86,7 @@ class AbstractStrategy(Settings):
         name: the word used on the command line.
         summary: one line for `systwise strategies`.
         order: place in tables.
+        moving: whether its score depends on the hypothesised nuisances.
         decorrelates: whether it makes the score blind to nuisances, which is dangerous for nuisances
             of kind `theory` (arXiv:2109.08159).
         needs_truth: whether it exists only where the case knows its optimum.
@@ -95,6 +96,7 @@ class AbstractStrategy(Settings):
     name: ClassVar[str]
     summary: ClassVar[str]
     order: ClassVar[int] = 50
+    moving: ClassVar[bool] = False
     decorrelates: ClassVar[bool] = False
     needs_truth: ClassVar[bool] = False
     is_yardstick: ClassVar[bool] = False
@@ -180,7 +182,6 @@ def fit_networks(
     make: Any,
     seed: int,
     progress: Progress,
-    moving: bool = False,
 ) -> Trained:
     """Train one network a fold by plain descent.
 
@@ -194,10 +195,9 @@ def fit_networks(
         make: `make(settings, problem, index, key)` returns a fresh network.
         seed: the study's seed.
         progress: told after each chunk of steps.
-        moving: whether the score depends on the hypothesised nuisances.
     """
     ends = tuple(np.asarray(draw.low).tolist()), tuple(np.asarray(draw.high).tolist())
-    what = (strategy.network, strategy.training, ends, make, seed, moving)
+    what = (strategy.network, strategy.training, ends, make, seed)
     if what in problem.done:
         return dataclasses.replace(problem.done[what], seconds=0.0)
     start = time.perf_counter()
@@ -213,7 +213,7 @@ def fit_networks(
         network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabel(progress, words[0]))
         networks.append(network)
         histories.append(history)
-    observable = stack_networks(networks, moving)
+    observable = stack_networks(networks, strategy.moving)
     problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
     return problem.done[what]
 

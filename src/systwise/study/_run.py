@@ -27,6 +27,7 @@ from systwise.study._plotdata import (
 from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, plain
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
+from systwise.study._warmup import start_compiling
 from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, score
 
 PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
@@ -77,6 +78,7 @@ def run_study(
     start = time.perf_counter()
     plan = make_plan(case, settings, progress)
     store = Store.open(directory, force)
+    compiling = start_compiling(plan)
     try:
         progress("feature distributions", 0, 1)
         features, planes = feature_exhibits(plan.case, plan.table)
@@ -94,6 +96,7 @@ def run_study(
                 store.save(results, plots)
         return results
     finally:
+        compiling.join()
         store.close()
 
 

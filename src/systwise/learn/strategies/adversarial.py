@@ -217,7 +217,7 @@ class Adversarial(AbstractNetworkStrategy):
             players, history = train(game, players, lesson, controls, seed, ("train", fold), label)
             networks.append(players.classifier)
             histories.append(history)
-        return Trained(stack_networks(networks, moving=False), tuple(histories), time.perf_counter() - start)
+        return Trained(stack_networks(networks, self.moving), tuple(histories), time.perf_counter() - start)
 
     def _fresh_adversary(self, problem: Problem, key: Key[Array, ""]) -> Adversary:
         count = len(problem.case.nuisances)

@@ -37,6 +37,7 @@ class Aware(AbstractNetworkStrategy):
     name = "aware"
     summary = "told the nuisance values; its score moves with the hypothesis (arXiv:2105.08742)"
     order = 50
+    moving = True
 
     halves: bool = False
     """Two networks joined at the nominal value, as in the paper, instead of one."""
@@ -44,4 +45,4 @@ class Aware(AbstractNetworkStrategy):
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Train on events varied over the training ranges, nuisances among the inputs."""
         make = halves_network if self.halves else told_network
-        return fit_networks(self, problem, problem.training_draw(), make, seed, progress, moving=True)
+        return fit_networks(self, problem, problem.training_draw(), make, seed, progress)

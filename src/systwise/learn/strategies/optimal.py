@@ -8,7 +8,7 @@ from systwise.learn._observable import TruthObservable
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
 
 
-def exact_score(strategy: AbstractStrategy, problem: Problem, moving: bool) -> Trained:
+def exact_score(strategy: AbstractStrategy, problem: Problem) -> Trained:
     """Return the case's exact score.
 
     Raises:
@@ -18,7 +18,7 @@ def exact_score(strategy: AbstractStrategy, problem: Problem, moving: bool) -> T
         raise ConfigError(
             f"strategy '{strategy.name}' needs a known optimum, which case '{problem.case.name}' has not; leave it out"
         )
-    return Trained(TruthObservable(moving=moving, folds=problem.split.folds, case=problem.case), (), 0.0)
+    return Trained(TruthObservable(moving=strategy.moving, folds=problem.split.folds, case=problem.case), (), 0.0)
 
 
 @STRATEGIES.register
@@ -28,12 +28,13 @@ class Optimal(AbstractStrategy):
     name = "optimal"
     summary = "exact density ratio at the hypothesised nuisance (cases with a known optimum)"
     order = 60
+    moving = True
     needs_truth = True
     is_yardstick = True
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Return the exact score, moving with the hypothesis."""
-        return exact_score(self, problem, moving=True)
+        return exact_score(self, problem)
 
 
 @STRATEGIES.register
@@ -48,4 +49,4 @@ class OptimalNominal(AbstractStrategy):
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Return the exact score at nominal."""
-        return exact_score(self, problem, moving=False)
+        return exact_score(self, problem)
