@@ -90,6 +90,7 @@ def test_a_run_writes_results_models_figures_and_report(finished):
     assert 'src="http' not in page
     assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".pdf"}
     assert "aware" in printed
+    assert results["timings"]["report"] > 0
     assert not list(out.rglob("*.part"))
     assert not (out / ".systwise-running").exists()
 

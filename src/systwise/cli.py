@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -157,7 +158,9 @@ def run(
                 case, settings, folder, force=force, progress=progress, command=shlex.join(["systwise", *sys.argv[1:]])
             )
             progress("report", 0, 1)
+            start = time.perf_counter()
             page = write_report(folder)
+            results.with_report_seconds(time.perf_counter() - start).save(folder / "results.json")
             progress("report", 1, 1)
         for warning in results.warnings:
             console.print(f"[yellow]warning:[/] {_escape(warning)}", soft_wrap=True)

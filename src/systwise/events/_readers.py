@@ -129,7 +129,8 @@ def _check_names(path: Path, columns: Mapping[str, ColumnType], present: list[st
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         # A column that goes by another name is among those that nobody asked for.
         hint = suggestion(missing[0], [name for name in present if name not in columns])
-        remedy = hint if hint else f" (it has {', '.join(present[:6])}{', ...' if len(present) > 6 else ''})"
+        has = ", ".join(present[:6]) + (", ..." if len(present) > 6 else "")
+        remedy = hint if hint else f" (it has {has}); rename a column or give another file"
         raise DataError(f"{path}: column '{missing[0]}'{more} is missing{remedy}")
 
 

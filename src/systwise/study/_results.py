@@ -229,6 +229,10 @@ class Results(_Record):
         """Mean and spread over seeds of the measurements, in the order in which they were made."""
         return summarise(self.measurements, self.yardsticks)
 
+    def with_report_seconds(self, seconds: float) -> Results:
+        """Return the same results with the time that drawing the report took."""
+        return self.model_copy(update={"timings": self.timings.model_copy(update={"report": seconds})})
+
     def save(self, path: Path) -> None:
         """Write the results as JSON; the file appears complete or not at all."""
         text = self.model_dump_json(indent=1, by_alias=True)

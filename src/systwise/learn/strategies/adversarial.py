@@ -111,14 +111,16 @@ class Pivot(AbstractGame):
         """Train the adversary at fresh nuisance draws, then the classifier against it."""
         optimiser = make_optimiser(self.settings.optimiser, self.settings.weight_decay)
         classifier, (classifier_state, adversary_state) = players.classifier, state
-        keys = jax.random.split(key, self.adversary_steps + 1)
+        keys = jax.random.split(key)
         arrays, static = eqx.partition(players.adversary, eqx.is_array)
 
         def train_adversary(carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-            def one(carry: tuple[PyTree, PyTree], key: Key[Array, ""]) -> tuple[tuple[PyTree, PyTree], None]:
-                seen = batch(key)
-                logits = jax.lax.stop_gradient(classifier(seen.features, seen.z))
-                weights = self._pivot_weights(seen.weights)
+            # The classifier stands still meanwhile: its scores are computed once for all these steps.
+            seen = batch(keys[1])
+            logits = classifier(seen.features, seen.z)
+            weights = self._pivot_weights(seen.weights)
+
+            def one(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], None]:
                 adversary, state, _ = descend(
                     optimiser,
                     lambda adversary: adversary.loss(logits, seen.z, weights),
@@ -128,7 +130,7 @@ class Pivot(AbstractGame):
                 )
                 return (eqx.filter(adversary, eqx.is_array), state), None
 
-            return jax.lax.scan(one, carry, keys[1:])[0]
+            return jax.lax.scan(one, carry, None, self.adversary_steps)[0]
 
         # While the classifier is pre-trained the adversary rests, and costs nothing.
         active = controls[ADVERSARY_RATE] > 0
@@ -181,15 +183,17 @@ class Adversarial(AbstractNetworkStrategy):
 
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(patience=None, weight_decay=0.0))
     """How both descend; the value of a game is no measure of progress, so the last network is kept."""
-    strength: float = Field(15.0, ge=0, alias="lambda")
+    strength: float = Field(10.0, ge=0, alias="lambda")
     """Strength lambda of the adversary."""
     adversary: Literal["mixture", "regression"] = "mixture"
     """What the adversary models: the density of the nuisances, or their mean."""
     mixture_components: int = Field(5, ge=1)
     """Gaussians of the mixture."""
-    adversary_network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=2, width=32))
+    adversary_network: NetworkSettings = Field(
+        default_factory=lambda: NetworkSettings(layers=2, width=32, activation="silu")
+    )
     """The adversary's network."""
-    adversary_steps: int = Field(1, ge=1)
+    adversary_steps: int = Field(3, ge=1)
     """Adversary steps K between two classifier steps; 1 is plain gradient reversal."""
     adversary_rate: float = Field(3e-3, gt=0)
     """Learning rate of the adversary, constant."""
