@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -77,6 +78,8 @@ def test_a_run_writes_results_models_figures_and_report(finished):
     for record in results["measurements"]:
         assert record["bound"] == pytest.approx(0.0676, abs=1e-4)
         assert record["true"]["mu"] == 1.0
+        # 0.785398 means the nominal angle: anchors at both would make a kink between them.
+        assert record["true"]["angle"] in (math.pi / 4, 1.2)
         assert record["sigma"] is None or record["sigma"] > 0.9 * record["bound"]
     assert sum(r["converged"] for r in results["measurements"]) >= 0.9 * len(results["measurements"])
     assert sorted(p.name for p in (out / "models").iterdir()) == [

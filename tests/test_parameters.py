@@ -43,20 +43,26 @@ def test_components_refuse_powers_of_the_wrong_shape():
         Components(("s", "b"), ("mu",), ((1,),), (1.0,), ((0, 1),))
 
 
-def test_true_values_become_anchors_and_near_duplicates_go():
-    nuisance = angle().with_anchors(0.3, 0.5 + 1e-9)
+def test_true_values_become_anchors_in_place_of_anchors_beside_them():
+    nuisance = angle().with_anchors(0.3, 0.5 + 1e-5)
     assert 0.3 in nuisance.anchors
-    assert 0.5 + 1e-9 in nuisance.anchors
+    assert 0.5 + 1e-5 in nuisance.anchors
     assert 0.5 not in nuisance.anchors
-    assert nuisance.anchors[0] == 0.0
-    assert nuisance.anchors[-1] == 1.0
     assert len(nuisance.anchors) == 6
 
 
 def test_the_ends_stay_exact_when_a_true_value_lies_beside_them():
-    nuisance = angle().with_anchors(1.0 - 1e-9)
+    nuisance = angle().with_anchors(1.0 - 1e-5)
     assert nuisance.anchors[-1] == 1.0
     assert np.all(np.diff(nuisance.anchors) > 1e-3)
+
+
+def test_values_that_differ_by_rounding_are_one_and_values_too_close_are_refused():
+    assert angle().with_anchors(0.3, 0.3 + 1e-15).anchors == angle().with_anchors(0.3).anchors
+    with pytest.raises(ConfigError, match=r"angle=0\.30001 is too close to angle=0\.3"):
+        angle().with_anchors(0.3, 0.30001)
+    assert angle().snapped(0.5 + 1e-7) == 0.5
+    assert angle().snapped(0.51) == 0.51
 
 
 @pytest.mark.parametrize(

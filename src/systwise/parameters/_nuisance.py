@@ -64,13 +64,36 @@ class Nuisance:
         return value
 
     def with_anchors(self, *values: float) -> Nuisance:
-        """Return the same nuisance with `values` among its anchors (near duplicates are dropped)."""
-        spacing = min(np.diff(self.anchors))
-        kept = [a for a in self.anchors if all(abs(a - v) > 1e-3 * spacing for v in values)]
-        ends = {self.anchors[0], self.anchors[-1]} - set(kept)
-        new = {self.check(v) for v in values}
-        new -= {v for v in new if any(v != e and abs(v - e) <= 1e-3 * spacing for e in ends)}
-        return dataclasses.replace(self, anchors=tuple(sorted({*kept, *new, *ends})))
+        """Return the same nuisance with `values` among its anchors, in place of anchors beside them.
+
+        Raises:
+            ConfigError: a value is outside `range`, or two are so close that a curve through templates
+                at both would follow their noise.
+        """
+        near = 1e-3 * min(np.diff(self.anchors))
+        new: list[float] = []
+        for value in values:
+            if any(abs(value - other) <= 1e-9 * max(1.0, abs(value)) for other in new):
+                continue
+            for other in new:
+                if abs(value - other) < near:
+                    raise ConfigError(
+                        f"{self.name}={value:.9g} is too close to {self.name}={other:.9g} for templates at both; "
+                        "use the same value"
+                    )
+            new.append(self.check(value))
+        kept = [anchor for anchor in self.anchors if all(abs(anchor - value) > near for value in new)]
+        anchors = sorted([*kept, *new])
+        # The ends stay where they were: the range must be spanned.
+        if anchors[0] > self.anchors[0]:
+            anchors[0] = self.anchors[0]
+        if anchors[-1] < self.anchors[-1]:
+            anchors[-1] = self.anchors[-1]
+        return dataclasses.replace(self, anchors=tuple(anchors))
+
+    def snapped(self, value: float) -> float:
+        """Return the nominal value for one that differs from it by next to nothing, else `value`."""
+        return self.nominal if abs(value - self.nominal) < 1e-3 * min(np.diff(self.anchors)) else value
 
 
 def uniform_anchors(low: float, high: float, count: int) -> tuple[float, ...]:

@@ -74,7 +74,7 @@ def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
     strategies = build_strategies(case, settings)
     points = true_points(case, settings)
     grid = _grid(case, settings)
-    nuisances = tuple(n.with_anchors(*(p[n.name] for p in points), n.nominal, *(grid or ())) for n in case.nuisances)
+    nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
     start = time.perf_counter()
     table = case.load(settings.seed, progress)
     seconds = time.perf_counter() - start

@@ -241,7 +241,9 @@ def true_points(case: AbstractCase, settings: StudySettings) -> list[dict[str, f
                 raise ConfigError(
                     f"true: case '{case.name}' has no parameter '{name}' (known: {', '.join([*nuisances, *pois])})"
                 )
-        point = {name: float(given.get(name, nuisance.nominal)) for name, nuisance in nuisances.items()}
+        point = {
+            name: float(nuisance.snapped(given.get(name, nuisance.nominal))) for name, nuisance in nuisances.items()
+        }
         nominal = zip(components.pois, components.nominal, strict=True)
         point |= {name: float(given.get(name, value)) for name, value in nominal}
         if point not in points:
