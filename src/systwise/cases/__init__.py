@@ -7,6 +7,7 @@ from systwise.cases._case import (
     Progress,
     StudyDefaults,
     no_progress,
+    relabelled,
 )
 
-__all__ = ["CASES", "AbstractCase", "AbstractTruth", "Progress", "StudyDefaults", "no_progress"]
+__all__ = ["CASES", "AbstractCase", "AbstractTruth", "Progress", "StudyDefaults", "no_progress", "relabelled"]

@@ -24,6 +24,11 @@ def no_progress(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
+def relabelled(progress: Progress, label: str) -> Progress:
+    """Return a progress callback that reports everything under `label`."""
+    return lambda what, done, total: progress(label, done, total)
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyDefaults:
     """What a study of the case does unless told otherwise (a paper's choice where there is one).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 import time
 from collections.abc import Hashable
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 from pydantic import Field
 
-from systwise.cases import AbstractCase, Progress, no_progress
+from systwise.cases import AbstractCase, Progress, no_progress, relabelled
 from systwise.events import EventTable, Split
 from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between
 from systwise.learn._network import (
@@ -210,21 +209,12 @@ def fit_networks(
         steps = count_steps(strategy.training, len(lesson.training))
         controls = learning_rates(strategy.training, steps)[:, None]
         words = (f"{strategy.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else strategy.name,)
-        network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabel(progress, words[0]))
+        network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabelled(progress, words[0]))
         networks.append(network)
         histories.append(history)
     observable = stack_networks(networks, strategy.moving)
     problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
     return problem.done[what]
-
-
-def relabel(progress: Progress, label: str) -> Progress:
-    """Return a progress callback that always reports under `label`."""
-    return functools.partial(_report_as, progress, label)
-
-
-def _report_as(progress: Progress, label: str, what: str, done: int, total: int) -> None:
-    progress(label, done, total)
 
 
 def trainable(player: PyTree) -> PyTree:

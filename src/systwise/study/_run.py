@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from systwise.cases import Progress, no_progress
+from systwise.cases import Progress, no_progress, relabelled
 from systwise.learn import AbstractObservable, AbstractStrategy
 from systwise.study._binning import choose_edges, uniform_bins
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
@@ -152,7 +152,6 @@ def _measure_observable(
     def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
         pairs = anchor_pairs(plan.nuisances, true, moving)
         rows = np.flatnonzero(mask)
-        label = f"score {strategy.name}"
         table = score(
             observable,
             plan.case,
@@ -161,7 +160,7 @@ def _measure_observable(
             plan.split.scorer,
             pairs,
             grid=grid,
-            progress=lambda what, done, total: progress(label, done, total),
+            progress=relabelled(progress, f"score {strategy.name}"),
         )
         return table.scaled_to(plan.yields(pairs.z_true, progress))
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 from pydantic import Field
 
-from systwise.cases import Progress, no_progress
+from systwise.cases import Progress, no_progress, relabelled
 from systwise.learn._game import AbstractGame, Batch, TrainingSettings, classification_loss, descend, make_optimiser
 from systwise.learn._network import AbstractNetwork, NetworkSettings, Scaler, evaluate, multilayer
 from systwise.learn._observable import stack_networks
@@ -32,7 +32,6 @@ from systwise.learn._strategy import (
     blind_network,
     lesson_of,
     nuisance_scaler,
-    relabel,
     trainable,
 )
 from systwise.learn._training import History, train
@@ -218,7 +217,7 @@ class Adversarial(AbstractNetworkStrategy):
             classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
             players = Players(classifier, self._fresh_adversary(problem, named_key(seed, "adversary", fold)))
             controls = phase_controls(self, count_steps(self.training, len(lesson.training)))
-            label = relabel(
+            label = relabelled(
                 progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name
             )
             players, history = train(game, players, lesson, controls, seed, ("train", fold), label)
