@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from systwise.errors import FitError
 from systwise.fit import Data, Model, asimov, fit, fit_many, moving_asimov, profile, profile_many, stack
-from systwise.fit import _fit as fit_module
+from systwise.fit import _ends, _minimum
 from systwise.fit import _profile as profile_module
 from systwise.parameters import GaussianConstraint, Nuisance, signal_strength, uniform_anchors
 
@@ -307,13 +307,17 @@ def test_new_templates_and_data_do_not_compile_again() -> None:
     models = [toy(moving=False), Model.from_templates(signal_strength(), nuisances, constraints, scaled)]
     profile(models[0], toy_data(models[0], 1.0), values)
     fit(models[0], toy_data(models[0], 1.0))
-    profiles, fits = profile_module._profile._cache_size(), fit_module._fit._cache_size()
+
+    def compiled() -> list[int]:
+        functions = (profile_module._profile, _minimum.find_minimum, _ends.find_ends)
+        return [function._cache_size() for function in functions]
+
+    before = compiled()
     for model in models:
         for true in (0.9, 1.2):
             profile(model, toy_data(model, true), values + 0.01)
             fit(model, toy_data(model, true))
-    assert profile_module._profile._cache_size() == profiles
-    assert fit_module._fit._cache_size() == fits
+    assert compiled() == before
 
 
 def test_an_estimate_pushed_out_of_the_nuisances_range_is_flagged() -> None:

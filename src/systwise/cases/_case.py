@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from systwise.events import AbstractVariation, Events, EventTable
-from systwise.parameters import AbstractConstraint, Components, Nuisance
+from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 from systwise.registry import Registry
 from systwise.settings import Settings
 
@@ -22,6 +23,17 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(what: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def event_generator(seed: int, word: str) -> np.random.Generator:
+    """Return the stream of random numbers that belongs to `seed` and `word`, the same on every machine."""
+    sequence = np.random.SeedSequence([seed, zlib.crc32(word.encode())])
+    return np.random.Generator(np.random.Philox(sequence))
+
+
+def sampled_ids(seed: int, count: int) -> np.ndarray:
+    """Return `count` event ids of pseudo-experiment `seed`, unlike those of any other and of `load`."""
+    return (np.int64(seed) + 1) * 2**31 + np.arange(count, dtype=np.int64)
 
 
 def relabelled(progress: Progress, label: str) -> Progress:
@@ -52,10 +64,20 @@ class AbstractTruth(abc.ABC):
     """The known optimum of a problem whose densities can be written down."""
 
     @abc.abstractmethod
+    def log_density(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, "event component"]:
+        """Return `ln p_k(x|z)`, normalised densities of the components; pure JAX."""
+
+    @abc.abstractmethod
     def logit(
         self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
     ) -> Float[Array, " event"]:
-        """Return ln of the density ratio of signal to background at nuisance values `z`."""
+        """Return ln of the density ratio of the first component to all others at nuisance values `z`.
+
+        The others are weighted by their nominal yields; with two components this is
+        `ln p_0(x|z) - ln p_1(x|z)`.
+        """
 
     @abc.abstractmethod
     def bound(self, poi: Float[np.ndarray, " poi"], z: Float[np.ndarray, " nuisance"]) -> tuple[float, float]:
@@ -100,7 +122,7 @@ class AbstractCase(abc.ABC):
     @property
     @abc.abstractmethod
     def nuisances(self) -> tuple[Nuisance, ...]:
-        """The nuisances, in the order of every `[nuisance]` axis."""
+        """The nuisances, in the order of every `[nuisance]` axis; those of kind `norm` (yields only) last."""
 
     @property
     @abc.abstractmethod
@@ -111,6 +133,16 @@ class AbstractCase(abc.ABC):
     @abc.abstractmethod
     def variations(self) -> tuple[AbstractVariation, ...]:
         """The variations, applied in this order."""
+
+    @property
+    def shape_nuisances(self) -> tuple[Nuisance, ...]:
+        """The nuisances that move events: all but those of kind `norm`, which come last."""
+        return tuple(nuisance for nuisance in self.nuisances if nuisance.kind != "norm")
+
+    @property
+    def normalisations(self) -> tuple[Normalisation, ...]:
+        """Factors on the components' yields, exact in the fit; they move no event (none by default)."""
+        return ()
 
     @property
     @abc.abstractmethod
@@ -139,6 +171,21 @@ class AbstractCase(abc.ABC):
             DataError: the input is missing or unusable.
         """
 
+    def sample(self, seed: int, counts: Sequence[int]) -> EventTable | None:
+        """Draw fresh events for a pseudo-experiment, or return None where events are finite in number.
+
+        The events are at nominal nuisance values (`vary` moves them to the true ones) and independent
+        of those of `load`, whatever the seeds.
+
+        Args:
+            seed: seed of the pseudo-experiment.
+            counts: `[component]` number of events of each component.
+
+        Returns:
+            `counts[k]` events of weight 1 in component k and 0 elsewhere, one component after the other.
+        """
+        return None
+
     def select(self, events: Events) -> Events:
         """Set the weights of events that fail the selection to zero (no selection by default)."""
         return events
@@ -146,11 +193,11 @@ class AbstractCase(abc.ABC):
     def vary(self, events: Events, z: Float[Array, "*event nuisance"]) -> Events:
         """Return the events at nuisance values `z`, `[nuisance]` or `[event, nuisance]`; pure JAX.
 
-        The nominal point takes the same path as any other. The selection comes last: a threshold
+        Values of nuisances of kind `norm`, which move no event, may be left out. The nominal point takes the same path as any other. The selection comes last: a threshold
         acts on shifted quantities.
         """
         count = events.weights.shape[0]
-        values = jnp.broadcast_to(z, (count, len(self.nuisances)))
+        values = jnp.broadcast_to(z, (count, z.shape[-1]))
         names = [nuisance.name for nuisance in self.nuisances]
         for variation in self.variations:
             events = variation.apply(events, values[:, names.index(variation.nuisance)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -19,7 +20,16 @@ import scipy.integrate
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.cases._case import CASES, AbstractCase, AbstractTruth, Progress, StudyDefaults, no_progress
+from systwise.cases._case import (
+    CASES,
+    AbstractCase,
+    AbstractTruth,
+    Progress,
+    StudyDefaults,
+    event_generator,
+    no_progress,
+    sampled_ids,
+)
 from systwise.cases._paper import paper_preset
 from systwise.events import AbstractVariation, Events, EventTable, Exactness
 from systwise.parameters import (
@@ -100,6 +110,15 @@ class GaussianTruth(AbstractTruth):
     def __init__(self, settings: GaussianToySettings) -> None:
         """Keep the settings."""
         self._s = settings
+
+    def log_density(
+        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
+    ) -> Float[Array, "event component"]:
+        """Return `ln N(x; +-radius u(z), noise^2 I)` for (signal, background), u(z) = (cos z, sin z)."""
+        s, angle = self._s, z[:, 0]
+        mean = s.radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+        squares = [jnp.sum((features - sign * mean) ** 2, axis=-1) for sign in (1, -1)]
+        return -jnp.stack(squares, axis=-1) / (2 * s.noise**2) - math.log(2 * math.pi * s.noise**2)
 
     def logit(
         self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
@@ -201,25 +220,46 @@ class GaussianToy(AbstractCase):
     def load(self, seed: int, progress: Progress = no_progress) -> EventTable:
         """Draw the events at the nominal angle; signal and background alternate in id."""
         s = self.settings
-        count = s.events
-        process = (np.arange(count) % 2).astype(np.int8)
-        draw = np.random.Generator(np.random.Philox(key=seed))
-        features = draw.standard_normal((count, 2), dtype=np.float32) * np.float32(s.noise)
-        mean = s.radius * np.array([math.cos(s.angle), math.sin(s.angle)], np.float32)
-        features += np.where(process == SIGNAL, 1, -1).astype(np.float32)[:, None] * mean
-        weights = np.zeros((count, 2), np.float32)
+        process = (np.arange(s.events) % 2).astype(np.int8)
+        weights = np.zeros((s.events, 2), np.float32)
         is_signal = process == SIGNAL
         weights[is_signal, 0] = s.signal / is_signal.sum()
         weights[~is_signal, 1] = s.background / (~is_signal).sum()
-        text = f"gaussian-toy {s.model_dump_json()} seed={seed}"
+        draw = np.random.Generator(np.random.Philox(key=seed))
+        ids = np.arange(s.events, dtype=np.int64)
+        return self._table(process, weights, ids, draw, f"seed={seed}", f"generated, seed {seed}")
+
+    def sample(self, seed: int, counts: Sequence[int]) -> EventTable:
+        """Draw `counts` (signal, background) events of weight 1 at the nominal angle."""
+        component = np.repeat(np.arange(2), counts)
+        process = np.where(component == 0, SIGNAL, BACKGROUND).astype(np.int8)
+        weights = np.eye(2, dtype=np.float32)[component]
+        draw, ids = event_generator(seed, "sample"), sampled_ids(seed, len(component))
+        text = f"sample={seed} counts={list(counts)}"
+        return self._table(process, weights, ids, draw, text, f"sampled, seed {seed}")
+
+    def _table(
+        self,
+        process: np.ndarray,
+        weights: np.ndarray,
+        ids: np.ndarray,
+        draw: np.random.Generator,
+        text: str,
+        source: str,
+    ) -> EventTable:
+        """Draw the features of events of given processes; `text` and the settings are the fingerprint."""
+        s = self.settings
+        features = draw.standard_normal((len(process), 2), dtype=np.float32) * np.float32(s.noise)
+        mean = s.radius * np.array([math.cos(s.angle), math.sin(s.angle)], np.float32)
+        features += np.where(process == SIGNAL, 1, -1).astype(np.float32)[:, None] * mean
         return EventTable(
             features=features,
             weights=weights,
             process=process,
-            id=np.arange(count, dtype=np.int64),
+            id=ids,
             feature_names=self.features,
             component_names=self.components.names,
             processes=PROCESSES,
-            source=f"generated, seed {seed}",
-            fingerprint=hashlib.sha256(text.encode()).hexdigest(),
+            source=source,
+            fingerprint=hashlib.sha256(f"gaussian-toy {s.model_dump_json()} {text}".encode()).hexdigest(),
         )

@@ -31,11 +31,14 @@ class Data:
         counts: `[bin]` for a fixed observable. For a moving observable, whose histogram of the data
             depends on the hypothesised nuisance, one array `[anchor, bin]` a nuisance (the others at
             their nominal values), interpolated between anchors exactly like the templates.
-        auxiliary: one array `[auxiliary]` a constraint, in the model's order.
+        auxiliary: one array `[auxiliary]` a constraint, in the model's order: one a nuisance, then those of
+            several nuisances.
+        simulated: what is known of each bin's simulation factor, `[bin]`; 1 everywhere where None.
     """
 
     counts: np.ndarray | tuple[np.ndarray, ...]
     auxiliary: tuple[np.ndarray, ...]
+    simulated: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Convert to float64 and refuse counts that are not finite or negative."""
@@ -79,7 +82,8 @@ class Data:
         if not self.stacked:
             raise FitError("data: only a stack of data sets can be indexed; build one with stack([...])")
         counts = tuple(c[index] for c in self.counts) if isinstance(self.counts, tuple) else self.counts[index]
-        return Data(counts, tuple(a[index] for a in self.auxiliary))
+        simulated = None if self.simulated is None else self.simulated[index]
+        return Data(counts, tuple(a[index] for a in self.auxiliary), simulated)
 
 
 def stack(data: Sequence[Data]) -> Data:
@@ -93,7 +97,10 @@ def stack(data: Sequence[Data]) -> Data:
         counts = tuple(np.stack(arrays) for arrays in zip(*(d.counts for d in data), strict=True))
     else:
         counts = np.stack([np.asarray(d.counts) for d in data])
-    return Data(counts, tuple(np.stack(arrays) for arrays in zip(*(d.auxiliary for d in data), strict=True)))
+    auxiliary = tuple(np.stack(arrays) for arrays in zip(*(d.auxiliary for d in data), strict=True))
+    known = [d.simulated for d in data]
+    simulated = None if any(k is None for k in known) else np.stack([np.asarray(k) for k in known])
+    return Data(counts, auxiliary, simulated)
 
 
 @in_float64
@@ -104,18 +111,26 @@ def study_auxiliary(model: Model, z_true: Values) -> tuple[Float64[np.ndarray, "
     along with the data follows the true one.
     """
     values = model.nuisance_values(z_true)
-    return tuple(
-        np.asarray(constraint.asimov(jnp.asarray(value if constraint.measured else nuisance.nominal)))
-        for constraint, nuisance, value in zip(model.constraints, model.nuisances, values, strict=True)
-    )
+    nominal = np.array([nuisance.nominal for nuisance in model.nuisances])
+    return _centred(model, [v if c.measured else n for c, v, n in zip(model.constraints, values, nominal, strict=True)])
 
 
 @in_float64
 def _auxiliary(model: Model, z: Values, auxiliary_at: Values | None) -> tuple[np.ndarray, ...]:
     if auxiliary_at is None:
         return study_auxiliary(model, z)
-    centres = model.nuisance_values(auxiliary_at)
-    return tuple(np.asarray(c.asimov(jnp.asarray(v))) for c, v in zip(model.constraints, centres, strict=True))
+    return _centred(model, list(model.nuisance_values(auxiliary_at)))
+
+
+def _centred(model: Model, values: Sequence[float]) -> tuple[np.ndarray, ...]:
+    """Return the auxiliary data whose best-fit values are `values`; those of several nuisances come last.
+
+    A constraint of several nuisances is a belief: it goes with the values given for single ones.
+    """
+    names = [nuisance.name for nuisance in model.nuisances]
+    single = [np.asarray(c.asimov(jnp.asarray(float(v)))) for c, v in zip(model.constraints, values, strict=True)]
+    joint = [np.array([values[names.index(n)] for n in c.nuisances], dtype=np.float64) for c in model.joint]
+    return (*single, *joint)
 
 
 def asimov(model: Model, theta: Values, z: Values, auxiliary_at: Values | None = None) -> Data:
@@ -161,7 +176,8 @@ def moving_asimov(
     """
     arrays = [templates_at_true] if isinstance(templates_at_true, np.ndarray) else list(templates_at_true)
     coefficients = model.coefficients(theta)
-    for nuisance, array in zip(model.nuisances, arrays, strict=True):
+    for j, array in zip(model.morphed, arrays, strict=True):
+        nuisance = model.nuisances[j]
         shape = (len(nuisance.anchors), len(coefficients), model.bins)
         if np.shape(array) != shape:
             raise DataError(

@@ -29,6 +29,17 @@ Jet = tuple[Array, list[Array], list[list[Array]]]
 """A value, its first derivatives `[nuisance]` and its second derivatives `[nuisance][nuisance]`."""
 
 
+LogJet = tuple[Array, list[Array], list[Array], dict[tuple[int, int], Array]]
+"""Contents T, `T_j / T`, `T_jj / T`, and what `T_ij / T` (i > j) holds beside the product of slopes."""
+
+
+def log_derivatives(root: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """Return `T'/T` and `T''/T` of `T = root^2`, finite (if large) where the root vanishes."""
+    safe = jnp.where(jnp.abs(root) < 1e-100, 1e-100, root)
+    relative = first / safe
+    return 2 * relative, 2 * (relative**2 + second / safe)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RootSpline:
@@ -133,6 +144,24 @@ class Morph:
             [2 * root * slope for slope in first],
             [[2 * (first[i] * first[j] + root * second[i][j]) for j in count] for i in count],
         )
+
+    def log_jet(self, z: Sequence[Float[Array, "point data"]]) -> LogJet:
+        """Return contents with logarithmic derivatives (see `LogJet`); nothing is mixed beyond the product.
+
+        Args:
+            z: one array of values a nuisance.
+        """
+        if not self.splines:
+            return jnp.asarray(self.nominal)[..., None, None] ** 2, [], [], {}
+        product: Array | float = 1.0
+        slopes, diagonals = [], []
+        for spline, value in zip(self.splines, z, strict=True):
+            root, first, second = spline.jet(value)
+            product = product * root
+            slope, diagonal = log_derivatives(root, first, second)
+            slopes.append(slope)
+            diagonals.append(diagonal)
+        return jnp.asarray(product) ** 2, slopes, diagonals, {}
 
     @in_float64
     def __call__(self, z: Sequence[float] | np.ndarray) -> Float64[np.ndarray, ...]:

@@ -152,11 +152,11 @@ def profile_many(
     lik, starts, first = model.likelihood(), model.starts(grid), model.theta_starts()
     data = data.batch()
 
-    def part(some: Data) -> tuple[Array, ...]:
-        return _profile(lik, model.observed(some), starts, first, points, poi=number)
+    def part(index: np.ndarray) -> tuple[Array, ...]:
+        return _profile(lik, model.observed(data[index]), starts, first, points, poi=number)
 
     size = chunk_size(len(data), len(points) * math.prod(starts.shape))
-    nll, slope, x, converged, bounded = in_chunks(part, data, size)
+    nll, slope, x, converged, bounded = in_chunks(part, len(data), size)
     parameters, pois = np.transpose(x, (2, 1, 0)), len(model.components.pois)
     return Profile(
         poi=model.components.pois[number],

@@ -47,6 +47,9 @@ class FitResult:
         moving: the data's histogram depends on the hypothesised nuisances.
         on_grid: nuisances were chosen from a grid.
         verdict: all of this in a sentence.
+        pois: the parameters of interest.
+        fixed: parameters that were held at a value.
+        unbinned: the likelihood is a sum over events.
     """
 
     poi: str
@@ -67,6 +70,8 @@ class FitResult:
     on_grid: bool
     verdict: str
     pois: tuple[str, ...]
+    fixed: tuple[str, ...] = ()
+    unbinned: bool = False
 
     @property
     def estimate(self) -> float:
@@ -114,11 +119,13 @@ class FitResult:
         for (name, value), deviation in zip(self.estimates.items(), deviations, strict=True):
             if name != self.poi:
                 width = _number(deviation)
-                rows.append((name, f"{value:.6g}" if width is None else _pm(value, width, width)))
+                text = f"{value:.6g}" if width is None else _pm(value, width, width)
+                rows.append((name, f"{text} (fixed)" if name in self.fixed else text))
         if self.second_minimum is not None:
             where = ", ".join(f"{name} = {value:.4g}" for name, value in self.second_minimum.nuisances.items())
             rows.append(("second minimum", f"{where}, NLL higher by {self.second_minimum.rise:.3g}"))
         kind = f"moving ({self.convention}; counts interpolated between anchors)" if self.moving else "fixed"
+        kind = "every event (unbinned)" if self.unbinned else kind
         rows.append(("observable", kind))
         rows.append(("NLL", f"{self.nll:.4f}"))
         rows.append(("gradient", f"{self.gradient_norm:.1e} standard deviations"))
@@ -168,6 +175,9 @@ class FitResults:
         second_rise: NLL above the lowest minimum there.
         ends: lower and upper end at a rise of 0.5, then of 2; NaN where there is none.
         stat_ends: the first two with nuisances fixed.
+        fixed: parameters held at a value.
+        levels: rises at which `ends` were asked for.
+        unbinned: the likelihood is a sum over events.
     """
 
     names: tuple[str, ...]
@@ -190,6 +200,9 @@ class FitResults:
     second_rise: Float64[np.ndarray, " data"]
     ends: Float64[np.ndarray, "data 4"]
     stat_ends: Float64[np.ndarray, "data 2"]
+    fixed: tuple[str, ...] = ()
+    levels: tuple[float, ...] = (0.5, 2.0)
+    unbinned: bool = False
 
     def __len__(self) -> int:
         """Return the number of fits."""
@@ -228,9 +241,11 @@ class FitResults:
     def __getitem__(self, index: int) -> FitResult:
         """Return one fit."""
         value = self.values[index]
-        bounded = np.array([v <= low or v >= high for v, (low, high) in zip(value, self.ranges, strict=True)])
+        held = np.array([name in self.fixed for name in self.names])
+        at_end = np.array([v <= low or v >= high for v, (low, high) in zip(value, self.ranges, strict=True)])
+        bounded = at_end | held
         covariance = _covariance(self.hessian[index], bounded)
-        at_boundary = tuple(name for name, flag in zip(self.names, bounded, strict=True) if flag)
+        at_boundary = tuple(name for name, flag in zip(self.names, at_end & ~held, strict=True) if flag)
         deviation = np.sqrt(np.diag(covariance))
         free = ~bounded & np.isfinite(deviation)
         norm = float(np.max(np.abs(self.gradient[index])[free] * deviation[free], initial=0.0))
@@ -255,6 +270,8 @@ class FitResults:
             on_grid=self.on_grid,
             verdict=self._verdict(index, converged, at_boundary, ends),
             pois=self.pois,
+            fixed=self.fixed,
+            unbinned=self.unbinned,
         )
 
     def _second(self, index: int) -> SecondMinimum | None:
@@ -284,7 +301,7 @@ class FitResults:
         notes = [f"{name} sits at an end of its range" for name in at_boundary]
         low, high = self.ranges[self.names.index(self.poi)]
         for end, side, limit in ((ends[0], "lower", low), (ends[1], "upper", high)):
-            if end is None:
+            if end is None and self.levels and self.poi not in self.fixed:
                 notes.append(
                     f"no {side} end of the interval: the NLL does not rise by 0.5 before {self.poi} = {limit:g} "
                     "or before an expected count turns negative"

@@ -19,6 +19,7 @@ from systwise.fit._likelihood import Likelihood, Observed, evaluate, evaluate_bi
 from systwise.fit._morph import Jet, Morph, RootSpline
 from systwise.fit._newton import Minimum, Objective, minimise
 from systwise.fit._starts import Starts, best_starts, start_counts, start_templates, start_terms, start_values
+from systwise.fit._template_jet import TemplateJet
 
 CANDIDATES = 2
 """Local minima polished for every point and data set."""
@@ -83,7 +84,8 @@ def take_sets(observed: Observed, index: Array) -> Observed:
         taken: Array | Morph = Morph(jnp.asarray(counts.nominal)[..., index], splines, datasets=True)
     else:
         taken = jnp.asarray(counts)[:, index]
-    return Observed(taken, tuple(jnp.asarray(a)[:, index] for a in observed.auxiliary))
+    simulated = None if observed.simulated is None else jnp.asarray(observed.simulated)[:, index]
+    return Observed(taken, tuple(jnp.asarray(a)[:, index] for a in observed.auxiliary), simulated)
 
 
 def full_range(lik: Likelihood) -> Bounds:
@@ -138,7 +140,7 @@ def _minimise_pois(
     Returns:
         parameters of interest, minimum and NLL, each `[start, point, data]`.
     """
-    templates, n = start_templates(lik, starts), start_counts(observed, starts)
+    templates, n = start_templates(lik, starts), start_counts(lik, observed, starts)
     size, (points, sets) = templates.shape[-1], shape
     copies = len(first)
 
@@ -159,7 +161,7 @@ def _minimise_pois(
 
     fixed = [jnp.broadcast_to(_tile(jnp.broadcast_to(t, shape), copies * size), flat) for t in theta]
     counts: Jet = (turn(laid_out(n)), [], [])
-    morphed: Jet = (turn(laid_out(templates[..., None])), [], [])
+    morphed = TemplateJet(turn(laid_out(templates[..., None])), [], [], [], {})
     fixed = [turn(array) for array in fixed]
     low, high = bounds.tiled(free, copies * size)
     begin = [jnp.broadcast_to(jnp.repeat(first[:, p], size * points)[:, None], flat) for p in free]
@@ -183,7 +185,51 @@ def _minimise_pois(
     return _placed(end.x, fixed, free), end, value
 
 
-def _descend(
+def _start_pois(
+    lik: Likelihood,
+    observed: Observed,
+    starts: Starts,
+    first: Array,
+    theta: Sequence[Array],
+    free: tuple[int, ...],
+    shape: tuple[int, int],
+) -> tuple[list[Array], Array]:
+    """Return the best of the values to start from at each start of the nuisances, and its NLL.
+
+    Returns:
+        parameters of interest and NLL, each `[start, point, data]`.
+    """
+    size = (math.prod(starts.shape), *shape)
+    tried = [
+        _placed([jnp.broadcast_to(first[copy, p], (1, 1)) for p in free], theta, free) for copy in range(len(first))
+    ]
+    values = jnp.stack([jnp.broadcast_to(start_values(lik, observed, starts, values), size) for values in tried])
+    best = jnp.argmin(values, axis=0)
+    stacked = [jnp.stack([jnp.broadcast_to(values[p], size) for values in tried]) for p in range(lik.pois)]
+    pick = _picker(best)
+    return [pick(array) for array in stacked], pick(values)
+
+
+def _newton(
+    lik: Likelihood,
+    observed: Observed,
+    starts: Starts,
+    x: list[Array],
+    free: tuple[int, ...],
+    bounds: Bounds,
+    iterations: int,
+) -> Minimum:
+    """Minimise over the free parameters from `x`, at most `iterations` evaluations."""
+
+    def objective(values: list[Array]) -> tuple[Array, list[Array], list[list[Array]]]:
+        full = _placed(values, x, free)
+        return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
+
+    ends = ([bounds.low[i] for i in free], [bounds.high[i] for i in free])
+    return _run(objective, [x[i] for i in free], ends, starts, free, 1e-9, iterations)
+
+
+def descend(
     lik: Likelihood, observed: Observed, starts: Starts, x: list[Array], free: tuple[int, ...], bounds: Bounds
 ) -> Minimum:
     """Minimise over the free parameters from `x`, each `[point, data]` with `bounds` of the same shape.
@@ -193,25 +239,54 @@ def _descend(
     """
 
     def run(observed: Observed, x: list[Array], bounds: Bounds, iterations: int) -> Minimum:
-        def objective(values: list[Array]) -> tuple[Array, list[Array], list[list[Array]]]:
-            full = _placed(values, x, free)
-            return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
-
-        ends = ([bounds.low[i] for i in free], [bounds.high[i] for i in free])
-        return _run(objective, [x[i] for i in free], ends, starts, free, 1e-9, iterations)
+        return _newton(lik, observed, starts, x, free, bounds, iterations)
 
     points, sets = x[0].shape
     size = points * sets
     if sets == 1 < points:
         # A single data set: the long axis goes last, over which loops are fast.
         turned = Bounds([low.reshape(1, -1) for low in bounds.low], [high.reshape(1, -1) for high in bounds.high])
-        end = _descend(lik, observed, starts, [array.reshape(1, -1) for array in x], free, turned)
+        end = descend(lik, observed, starts, [array.reshape(1, -1) for array in x], free, turned)
         return jax.tree.map(lambda array: array.reshape(points, 1), end)
     if size <= TOGETHER:
         return run(observed, x, bounds, 60)
     head = run(observed, x, bounds, HEAD)
     few = max(TOGETHER // 4, size // 16)
-    start = _placed(head.x, x, free)
+    return _finished(run, observed, head, ~head.done, _placed(head.x, x, free), bounds, few)
+
+
+def _descend_some(
+    lik: Likelihood, observed: Observed, starts: Starts, x: list[Array], free: tuple[int, ...], bounds: Bounds, wanted: Array
+) -> Minimum:
+    """Minimise as `descend` does where `wanted`, `[point, data]`; elsewhere the value is infinite.
+
+    Second candidates are rare: they are gathered, so that data sets without one cost nothing.
+    """
+
+    def run(observed: Observed, x: list[Array], bounds: Bounds, iterations: int) -> Minimum:
+        return _newton(lik, observed, starts, x, free, bounds, iterations)
+
+    like = jnp.full(wanted.shape, jnp.inf)
+    no = jnp.zeros(wanted.shape, bool)
+    count = range(len(free))
+    blank = Minimum(
+        [jnp.broadcast_to(x[i], wanted.shape) for i in free], like, [like] * len(free), [[like for _ in count] for _ in count], like, no, no
+    )
+    return _finished(run, observed, blank, wanted, x, bounds, max(1, wanted.size // 8))
+
+
+def _finished(
+    run: Callable[[Observed, list[Array], Bounds, int], Minimum],
+    observed: Observed,
+    begun: Minimum,
+    pending: Array,
+    start: list[Array],
+    bounds: Bounds,
+    few: int,
+) -> Minimum:
+    """Return `begun` with the `pending` problems, `[point, data]`, minimised from `start`, `few` at a time."""
+    points, sets = pending.shape
+    size = points * sets
 
     def flat(array: Array) -> Array:
         return jnp.broadcast_to(array, (points, sets)).reshape(-1)
@@ -234,7 +309,7 @@ def _descend(
         )
         return merged, pending.at[index].set(False, mode="drop")
 
-    return jax.lax.while_loop(lambda state: jnp.any(state[1]), finish, (head, flat(~head.done)))[0]
+    return jax.lax.while_loop(lambda state: jnp.any(state[1]), finish, (begun, flat(pending)))[0]
 
 
 def _picker(index: Array) -> Callable[[Array], Array]:
@@ -270,8 +345,12 @@ def search(
     """
     shape = (points, observed_sets(observed))
     pois = tuple(p for p in free if p < lik.pois)
-    if pois:
+    if pois and (len(starts.shape) < 2 or not starts.local):
         thetas, end, values = _minimise_pois(lik, observed, starts, first, theta, pois, bounds, shape)
+    elif pois:
+        # Over several nuisances the grid is large: its points are ranked at the values to start from.
+        end = None
+        thetas, values = _start_pois(lik, observed, starts, first, theta, pois, shape)
     else:
         end = None
         thetas = [jnp.broadcast_to(t, (math.prod(starts.shape), *shape)) for t in theta]
@@ -279,12 +358,21 @@ def search(
     if not starts.local or not free:
         return _best_of_grid(lik, starts, bounds, thetas, values, end)
     lowest_start = jnp.min(values, axis=0)
-    index, z = best_starts(starts, values, CANDIDATES)
+    if observed.simulated is not None:
+        # Starts are ranked with exact templates, whose NLL need not lie above one with drawn centres.
+        lowest_start = jnp.full_like(lowest_start, jnp.inf)
+    index, z, present = best_starts(starts, values, CANDIDATES)
     candidates = [*(jnp.take_along_axis(t, index, axis=0) for t in thetas), *z]
     flat = [array.reshape(-1, shape[1]) for array in candidates]
-
     everything = range(lik.parameters)
-    end = _descend(lik, observed, starts, flat, free, Bounds(*bounds.tiled(everything, CANDIDATES)))
+    if len(starts.shape) > 1:
+        pairs = [
+            descend(lik, observed, starts, [array[0] for array in candidates], free, bounds),
+            _descend_some(lik, observed, starts, [array[1] for array in candidates], free, bounds, present[1]),
+        ]
+        end = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pairs)
+    else:
+        end = descend(lik, observed, starts, flat, free, Bounds(*bounds.tiled(everything, CANDIDATES)))
     x = [array.reshape(CANDIDATES, *shape) for array in _placed(end.x, flat, free)]
     end = jax.tree.map(lambda array: array.reshape(CANDIDATES, *shape), end)
     which = jnp.argmin(end.value, axis=0)

@@ -18,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from systwise.fit._likelihood import Likelihood, Observed, _combine, _monomial, constraint_jet, count_terms
+from systwise.fit._constraint_terms import constraint_values
+from systwise.fit._likelihood import Likelihood, Observed, _combine, _monomial, count_terms
+from systwise.fit._materialise import materialised
 from systwise.fit._morph import Morph
 
 LINE = 33
 """Fewest points along the axis of a single nuisance."""
-BUDGET = 1500
+BUDGET = 200
 """Most points of the grid over several nuisances."""
 OFFSET = 0.001
 """Displacement of every start, in grid steps, so that none sits exactly on a saddle."""
@@ -108,7 +110,7 @@ def start_values(
     For a fixed observable and parameters shared by all data sets, ln nu does not depend on the data:
     the whole stage is one matrix product.
     """
-    templates, n = start_templates(lik, starts), start_counts(observed, starts)
+    templates, n = start_templates(lik, starts), start_counts(lik, observed, starts)
 
     def expected(theta: Sequence[Array]) -> Array:
         """Return expected counts `[bin, start, *theta]`."""
@@ -125,7 +127,8 @@ def start_values(
         if n.shape[2] == 1:
             value = jnp.sum(nu - jnp.log(nu) * n, axis=0)[..., None]
         elif n.shape[1] == 1:
-            value = jnp.sum(nu, axis=0)[..., None] - jnp.einsum("bsm,bd->smd", jnp.log(nu), n[:, 0])
+            table = jnp.log(nu).reshape(nu.shape[0], -1)
+            value = jnp.sum(nu, axis=0)[..., None] - (table.T @ n[:, 0]).reshape(*nu.shape[1:], -1)
         else:
             value = jnp.sum(nu, axis=0)[..., None] - jnp.einsum("bsm,bsd->smd", jnp.log(nu), n)
     # A count that is not positive made a NaN on its way; masks inside the sums would cost as much as logarithms.
@@ -135,15 +138,14 @@ def start_values(
 
 def start_templates(lik: Likelihood, starts: Starts) -> Float[Array, "component bin start"]:
     """Return the templates at every start."""
-    value = lik.morph.jet([jnp.asarray(points)[:, None] for points in starts.points])[0]
-    # The compiler would otherwise interpolate anew for every point that uses these few values.
-    return jax.lax.optimization_barrier(value[..., 0])
+    points = [jnp.asarray(points)[:, None] for points in starts.points]
+    return materialised(lik.always, lambda z: lik.templates(z).value[..., 0], points)
 
 
-def start_counts(observed: Observed, starts: Starts) -> Float[Array, "bin start data"]:
+def start_counts(lik: Likelihood, observed: Observed, starts: Starts) -> Float[Array, "bin start data"]:
     """Return the data's counts at every start; the start axis has length 1 where they do not move."""
     if isinstance(observed.counts, Morph):
-        return observed.counts.jet([jnp.asarray(points)[:, None] for points in starts.points])[0]
+        return observed.counts.jet([jnp.asarray(starts.points[j])[:, None] for j in lik.morphed])[0]
     return jnp.asarray(observed.counts)[:, None, :]
 
 
@@ -152,9 +154,7 @@ def start_terms(lik: Likelihood, observed: Observed, starts: Starts, n: Array) -
     total = jnp.zeros((1, n.shape[-1])) - lik.offset
     if isinstance(observed.counts, Morph):
         total = total + jnp.sum(count_terms(lik.convention, n)[0], axis=0)
-    for constraint, points, auxiliary in zip(lik.constraints, starts.points, observed.auxiliary, strict=True):
-        total = total + constraint_jet(constraint, jnp.asarray(points)[:, None], auxiliary)[0]
-    return total
+    return total + constraint_values(lik, observed, [jnp.asarray(points)[:, None] for points in starts.points])
 
 
 def _shifted(values: Array, axis: int, by: int) -> Array:
@@ -167,7 +167,9 @@ def _shifted(values: Array, axis: int, by: int) -> Array:
     return padded[tuple(keep)]
 
 
-def best_starts(starts: Starts, values: Float[Array, "start point data"], candidates: int) -> tuple[Array, list[Array]]:
+def best_starts(
+    starts: Starts, values: Float[Array, "start point data"], candidates: int
+) -> tuple[Array, list[Array], Array]:
     """Return the best local minima of the grid, refined by a parabola along each nuisance.
 
     Minima are ranked by the parabola's vertex: next to a narrow valley the lowest grid point need not
@@ -175,7 +177,8 @@ def best_starts(starts: Starts, values: Float[Array, "start point data"], candid
     used again from its other side: two minima closer than a grid step look like one.
 
     Returns:
-        grid index `[candidate, point, data]`, and one array of nuisance values of that shape each.
+        grid index `[candidate, point, data]`, one array of nuisance values of that shape each, and whether
+        the candidate is a minimum of its own.
     """
     batch = values.shape[1:]
     grid = values.reshape(*starts.shape, *batch)
@@ -189,7 +192,7 @@ def best_starts(starts: Starts, values: Float[Array, "start point data"], candid
         predicted = predicted - _vertex(grid, left, right, jnp.asarray(line), axis)[1]
     score = jnp.where(lowest, predicted, jnp.inf).reshape(-1, *batch)
     first = jnp.argmin(score, axis=0)
-    chosen, displaced = [first], [jnp.full(batch, OFFSET)]
+    chosen, displaced, present = [first], [jnp.full(batch, OFFSET)], [jnp.ones(batch, bool)]
     number = jnp.arange(score.shape[0]).reshape(-1, *([1] * len(batch)))
     for c in range(1, candidates):
         score = jnp.where(number == chosen[-1][None], jnp.inf, score)
@@ -197,6 +200,7 @@ def best_starts(starts: Starts, values: Float[Array, "start point data"], candid
         absent = ~jnp.isfinite(jnp.min(score, axis=0))
         chosen.append(jnp.where(absent, first, following))
         displaced.append(jnp.where(absent, REPEATED * c, OFFSET))
+        present.append(~absent)
     index, displacement = jnp.stack(chosen), jnp.stack(displaced)
     z = []
     strides = [math.prod(starts.shape[axis + 1 :]) for axis in range(len(starts.shape))]
@@ -207,7 +211,7 @@ def best_starts(starts: Starts, values: Float[Array, "start point data"], candid
         if line.shape[0] > 1:
             centre = centre + _refined(values, index, position, strides[axis], line, displacement)
         z.append(centre)
-    return index, z
+    return index, z, jnp.stack(present)
 
 
 def _refined(values: Array, index: Array, position: Array, stride: int, line: Array, displacement: Array) -> Array:

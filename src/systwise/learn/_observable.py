@@ -65,5 +65,5 @@ class TruthObservable(AbstractObservable):
         truth = self.case.truth
         if truth is None:
             raise TypeError(f"case '{self.case.name}' has no known optimum")
-        nominal = jnp.array([nuisance.nominal for nuisance in self.case.nuisances], z.dtype)
+        nominal = jnp.array([nuisance.nominal for nuisance in self.case.shape_nuisances], z.dtype)
         return truth.logit(events.features, z if self.moving else jnp.broadcast_to(nominal, z.shape))

@@ -50,8 +50,8 @@ class Problem:
 
     @property
     def nominal(self) -> list[float]:
-        """Nominal nuisance values, in the order of the `[nuisance]` axis."""
-        return [nuisance.nominal for nuisance in self.case.nuisances]
+        """Nominal values of the nuisances that move events, in the order of the `[nuisance]` axis."""
+        return [nuisance.nominal for nuisance in self.case.shape_nuisances]
 
     def nominal_draw(self) -> Draw:
         """Return the draw that always gives the nominal values."""
@@ -59,8 +59,8 @@ class Problem:
 
     def training_draw(self) -> Draw:
         """Return the uniform draw over the training ranges."""
-        low, high = zip(*(nuisance.training for nuisance in self.case.nuisances), strict=True)
-        return draw_between(list(low), list(high))
+        ranges = [nuisance.training for nuisance in self.case.shape_nuisances]
+        return draw_between([low for low, _ in ranges], [high for _, high in ranges])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _vary(case: AbstractCase, events: Any, z: Any) -> Any:
 
 def nuisance_scaler(case: AbstractCase) -> Scaler:
     """Return the scaler that maps each nuisance's training range to [-sqrt(3), sqrt(3)], unit variance."""
-    low, high = (np.array(side, np.float32) for side in zip(*(n.training for n in case.nuisances), strict=True))
+    low, high = np.array([n.training for n in case.shape_nuisances], np.float32).reshape(-1, 2).T
     return Scaler(jnp.asarray((low + high) / 2), jnp.asarray(np.maximum(high - low, 1e-6) / np.sqrt(12)))
 
 
@@ -156,7 +156,7 @@ def blind_network(settings: NetworkSettings, problem: Problem, index: np.ndarray
 
 def told_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Told:
     """Return a fresh network of the features and the nuisances."""
-    inputs = len(problem.case.features) + len(problem.case.nuisances)
+    inputs = len(problem.case.features) + len(problem.case.shape_nuisances)
     scalers = feature_scaler(problem, index), nuisance_scaler(problem.case)
     return Told(*scalers, multilayer(settings, inputs, "scalar", key))
 

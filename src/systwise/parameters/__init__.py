@@ -3,19 +3,29 @@
 from systwise.parameters._components import Components, signal_strength
 from systwise.parameters._constraints import (
     AbstractConstraint,
+    AsymmetricGaussianConstraint,
+    CorrelatedGaussian,
     CountsConstraint,
     GaussianConstraint,
+    LogNormalConstraint,
     NoConstraint,
+    UniformConstraint,
 )
+from systwise.parameters._normalisation import Normalisation
 from systwise.parameters._nuisance import Nuisance, uniform_anchors
 
 __all__ = [
     "AbstractConstraint",
+    "AsymmetricGaussianConstraint",
     "Components",
+    "CorrelatedGaussian",
     "CountsConstraint",
     "GaussianConstraint",
+    "LogNormalConstraint",
     "NoConstraint",
+    "Normalisation",
     "Nuisance",
+    "UniformConstraint",
     "signal_strength",
     "uniform_anchors",
 ]

@@ -1,20 +1,25 @@
 """Constraints: what is known of the nuisances from outside the fitted histogram.
 
-Use `GaussianConstraint` for a calibration quoted as value and uncertainty, `CountsConstraint` for an
-auxiliary measurement whose counts are at hand, `NoConstraint` for a parameter that floats freely.
+Use `GaussianConstraint` for a calibration quoted as value and uncertainty (`AsymmetricGaussianConstraint`
+where up and down differ, `CorrelatedGaussian` for several at once), `LogNormalConstraint` for a positive
+scale, `CountsConstraint` for an auxiliary measurement whose counts are at hand, `UniformConstraint` for a
+range without preference, `NoConstraint` for a parameter that floats freely.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
+import numpy as np
 from jaxtyping import Array, Float, Key
+
+from systwise.errors import ConfigError
 
 
 class AbstractConstraint(eqx.Module):
@@ -120,3 +125,145 @@ class CountsConstraint(AbstractConstraint):
         """Return `sum_b (de_b/dz)^2 / e_b`."""
         expected, slope = jax.jvp(self.expected, (z,), (jnp.ones_like(z),))
         return jnp.sum(slope**2 / expected)
+
+
+class UniformConstraint(AbstractConstraint):
+    """No preference within the nuisance's range, whose ends the fit keeps; pseudo-experiments start at the truth.
+
+    In a likelihood it says no more than `NoConstraint`; the name records what was meant.
+    """
+
+    nuisance: str = eqx.field(static=True)
+    measured: ClassVar[bool] = False
+
+    def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
+        """Return zero."""
+        return jnp.zeros_like(z)
+
+    def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Return an empty array: there is no auxiliary measurement."""
+        return jnp.zeros((0,), jnp.result_type(float))
+
+    def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Return an empty array."""
+        return jnp.zeros((0,), jnp.result_type(float))
+
+    def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
+        """Return zero."""
+        return jnp.zeros_like(z)
+
+
+class LogNormalConstraint(AbstractConstraint):
+    """`nll = (ln z - ln centre)^2 / (2 ln(kappa)^2)`, for a nuisance that is a positive factor.
+
+    The auxiliary datum is ln centre, normally distributed: its density carries no Jacobian in z.
+    """
+
+    nuisance: str = eqx.field(static=True)
+    kappa: float = eqx.field(static=True)
+    measured: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        """Refuse a width that is none."""
+        if self.kappa <= 1:
+            raise ConfigError(
+                f"log-normal constraint on '{self.nuisance}': kappa is {self.kappa:g}, it must exceed 1 (1.1 means 10 %)"
+            )
+
+    def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
+        """Return half the squared pull of ln z; infinite where z is not positive."""
+        safe = jnp.where(z > 0, z, 1.0)
+        pull = (jnp.log(safe) - auxiliary[0]) / np.log(self.kappa)
+        return jnp.where(z > 0, 0.5 * pull**2, jnp.inf)
+
+    def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Draw ln centre from N(ln z, ln kappa)."""
+        return (jnp.log(z) + np.log(self.kappa) * jax.random.normal(key, (), jnp.result_type(float)))[None]
+
+    def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Return `[ln z]`."""
+        return jnp.log(jnp.asarray(z))[None]
+
+    def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
+        """Return 1 / (z ln kappa)^2."""
+        return 1 / (z * np.log(self.kappa)) ** 2
+
+
+class AsymmetricGaussianConstraint(AbstractConstraint):
+    """A value quoted as `centre +up -down`: half the squared pull, in units of `up` above and `down` below.
+
+    The two halves meet with equal value and slope at the centre. The auxiliary datum is the centre; it
+    is drawn so that the pull of the true value is normal, which keeps the coverage of the quoted interval.
+    """
+
+    nuisance: str = eqx.field(static=True)
+    down: float = eqx.field(static=True)
+    up: float = eqx.field(static=True)
+    measured: ClassVar[bool] = False
+
+    def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
+        """Return half the squared pull."""
+        distance = z - auxiliary[0]
+        return 0.5 * (distance / jnp.where(distance >= 0, self.up, self.down)) ** 2
+
+    def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Draw a centre: z lies `up` widths above it or `down` widths below."""
+        pull = jax.random.normal(key, (), jnp.result_type(float))
+        return (z - pull * jnp.where(pull >= 0, self.up, self.down))[None]
+
+    def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Return `[z]`."""
+        return jnp.asarray(z)[None]
+
+    def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
+        """Return 1 / (up down), between the two curvatures."""
+        return jnp.full_like(z, 1 / (self.up * self.down))
+
+
+class CorrelatedGaussian(eqx.Module):
+    """One Gaussian for several nuisances: `nll = (z - a)^T C^-1 (z - a) / 2`; the auxiliary data are the centres.
+
+    Attributes:
+        nuisances: names, in the order of the covariance.
+        covariance: `[nuisance, nuisance]` as nested tuples, positive definite.
+    """
+
+    nuisances: tuple[str, ...] = eqx.field(static=True)
+    covariance: tuple[tuple[float, ...], ...] = eqx.field(static=True)
+    measured: ClassVar[bool] = False
+
+    def __init__(self, nuisances: Sequence[str], covariance: Any) -> None:
+        """Check and keep names and covariance.
+
+        Raises:
+            ConfigError: the matrix has another shape, is not symmetric or not positive definite.
+        """
+        matrix = np.asarray(covariance, dtype=np.float64)
+        names = tuple(nuisances)
+        who = f"correlated constraint on {', '.join(names)}"
+        if matrix.shape != (len(names), len(names)):
+            raise ConfigError(f"{who}: covariance has shape {matrix.shape} where {(len(names),) * 2} is needed")
+        if not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
+            raise ConfigError(f"{who}: the covariance must be finite and symmetric")
+        smallest = float(np.linalg.eigvalsh(matrix)[0])
+        if smallest <= 1e-12 * float(np.trace(matrix)):
+            raise ConfigError(
+                f"{who}: the covariance is not positive definite (smallest eigenvalue {smallest:.3g}); "
+                "check signs and correlations, or drop a nuisance that others determine"
+            )
+        self.nuisances = names
+        self.covariance = tuple(tuple(float(v) for v in row) for row in matrix)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """The inverse covariance, `[nuisance, nuisance]` float64."""
+        return np.linalg.inv(np.asarray(self.covariance))
+
+    def draw(self, key: Key[Array, ""], z: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
+        """Draw centres from N(z, C)."""
+        root = np.linalg.cholesky(np.asarray(self.covariance))
+        return z + root @ jax.random.normal(key, z.shape, jnp.result_type(float))
+
+    def asimov(self, z: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
+        """Return `z`."""
+        return jnp.asarray(z)

@@ -58,14 +58,14 @@ def feature_exhibits(
 
     Cases of two features get the density in their plane as well. Undefined values are left out.
     """
-    nuisance = case.nuisances[0]
-    shown = np.array(case.defaults.shown)
+    name_of_first = case.nuisances[0].name if case.nuisances else ""
+    shown = np.array(case.defaults.shown if case.nuisances else (0.0,))
     index, factor = _sample(table)
     nominal = np.array([n.nominal for n in case.nuisances])
     varied = []
     for value in shown:
         point = nominal.copy()
-        point[0] = value
+        point[:1] = value
         features, weights = _varied(case, table, index, point)
         varied.append((features, weights * factor))
     distributions = []
@@ -82,7 +82,7 @@ def feature_exhibits(
                 for c, (_, w) in zip(columns, varied, strict=True)
             ]
         )
-        distributions.append(FeatureDistribution(name, case.label(name), edges, shown, counts, nuisance.name))
+        distributions.append(FeatureDistribution(name, case.label(name), edges, shown, counts, name_of_first))
     if len(case.features) != 2:
         return tuple(distributions), ()
     x, y = (_plane_edges(np.concatenate([features[:, j] for features, _ in varied])) for j in range(2))
@@ -93,7 +93,7 @@ def feature_exhibits(
         ]
     )
     x_label, y_label = (case.label(name) for name in case.features)
-    return tuple(distributions), (PlaneDensity(x, y, shown, density, x_label, y_label, nuisance.name),)
+    return tuple(distributions), (PlaneDensity(x, y, shown, density, x_label, y_label, name_of_first),)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ def decision_function(
     scores = []
     for observable, value in zip(observables, z, strict=True):
         point = nominal.copy()
-        point[0] = value
+        point[:1] = value
         logits = _logits(observable, events, jnp.broadcast_to(jnp.asarray(point), (count, len(point))))
         scores.append(np.asarray(jax.nn.sigmoid(logits)).reshape(len(y), len(x)))
     return DecisionFunction(
@@ -158,12 +158,12 @@ def score_distribution(
     rows, fine = [], []
     for value in values:
         point = np.array([n.nominal for n in case.nuisances])
-        point[0] = value
+        point[:1] = value
         pair = scores.pairs.find(point)
         rows.append(coarse[pair])
         fine.append(scores.sums[pair][mask].sum(axis=0))
     ks = max((ks_distance(fine[0], other) for other in fine[1:]), default=0.0)
-    return ScoreDistribution(strategy, edges, np.asarray(values), np.stack(rows), ks, case.nuisances[0].name)
+    return ScoreDistribution(strategy, edges, np.asarray(values), np.stack(rows), ks, case.nuisances[0].name if case.nuisances else "")
 
 
 def training_history(strategy: str, seed: int, history: History, steps_a_pass: float) -> TrainingHistory:

@@ -87,7 +87,7 @@ def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], l
             data = study_data(plan, model, setup.templates, number, point)
             result = fit(model, data, grid=plan.grid)
             records.append(_record(plan, setup, convention, point, result))
-            if shown and convention == conventions[0]:
+            if shown and plan.nuisances and convention == conventions[0]:
                 scans.append(
                     likelihood_scan(plan, setup.strategy, setup.binning, convention, point, model, data, result)
                 )

@@ -164,19 +164,19 @@ def _measure_observable(
         )
         return table.scaled_to(plan.yields(pairs.z_true, progress))
 
-    measuring = scored(plan.split.template, true, observable.moving)
+    measuring = scored(plan.split.template, true, (observable.moving and bool(plan.nuisances)))
     choosing = scored(plan.split.binning, [], False)
     unit.score_seconds += time.perf_counter() - start
-    nuisance = plan.nuisances[0]
+    nuisance = plan.nuisances[0] if plan.nuisances else None
     if shown:
-        nominal = [nuisance.nominal]
-        values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal]
+        nominal = [nuisance.nominal if nuisance else 0.0]
+        values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal] if nuisance else []
         unit.distributions.append(score_distribution(plan.case, strategy.name, measuring, (nominal + values)[:4]))
     for name in plan.settings.binning.names:
         edges, warnings = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
         unit.warnings += [f"{strategy.name}, {name} binning: {warning}" for warning in warnings]
         templates = build_templates(
-            measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=observable.moving
+            measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=(observable.moving and bool(plan.nuisances))
         )
         start = time.perf_counter()
         progress(f"fit {strategy.name}", 0, 1)
@@ -186,9 +186,10 @@ def _measure_observable(
         unit.measurements += records
         if shown:
             unit.scans += scans
-            anchors, counts = templates.anchors[0], templates.counts[0]
+            anchors = templates.anchors[0] if nuisance else np.zeros(1)
+            counts = templates.counts[0] if nuisance else templates.counts[0][None]
             unit.templates.append(
-                ScoreTemplates(strategy.name, name, nuisance.name, edges, anchors, counts, observable.moving)
+                ScoreTemplates(strategy.name, name, nuisance.name if nuisance else "", edges, anchors, counts, (observable.moving and bool(plan.nuisances)))
             )
 
 

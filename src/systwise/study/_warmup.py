@@ -18,7 +18,7 @@ def start_compiling(plan: Plan) -> threading.Thread:
     What is compiled is shared through JAX's cache of compiled functions; no number of the study
     depends on it.
     """
-    kinds = sorted({strategy.moving for strategy in plan.strategies})
+    kinds = sorted({strategy.moving and bool(plan.nuisances) for strategy in plan.strategies})
     thread = threading.Thread(target=_compile, args=(plan, kinds), name="compile fits")
     thread.start()
     return thread
@@ -33,6 +33,8 @@ def _compile(plan: Plan, kinds: list[bool]) -> None:
         pull = (np.array(nuisance.anchors) - nuisance.nominal) / (nuisance.range[1] - nuisance.range[0])
         rise = 1 + 0.3 * np.outer(pull, shape)
         templates.append(np.stack([(100.0 + 10 * k) * rise for k in range(len(components.names))], axis=1))
+    if not templates:
+        templates = [np.stack([(100.0 + 10 * k) * (1 + shape) for k in range(len(components.names))])]
     point = dict(plan.points[0])
     theta, z = plan.poi_values(point), np.array([point[nuisance.name] for nuisance in plan.nuisances])
     for moving in kinds:
@@ -50,4 +52,5 @@ def _compile(plan: Plan, kinds: list[bool]) -> None:
         else:
             data = Data(model.expected(theta, z), study_auxiliary(model, z))
         result = fit(model, data, grid=plan.grid)
-        likelihood_scan(plan, "", "", CONVENTIONS[0], point, model, data, result)
+        if plan.nuisances:
+            likelihood_scan(plan, "", "", CONVENTIONS[0], point, model, data, result)

@@ -7,11 +7,22 @@ The only room that joins events and observables. A typical use::
     scores = scores.scaled_to(yields(case, table, all_rows, pairs.z_true))
     edges = optimised_edges(other_scores, case.components, case.nuisances, case.constraints, 30)
     templates = build_templates(scores, edges, case.components, case.nuisances, true_points=true_points)
+
+The anchored observable, a moving score at a few fixed hypotheses binned jointly::
+
+    binning = choose_joint_binning(observable, case, table, other_index, fold_of, template_events=len(index))
+    table = joint_score(observable, case, table, index, fold_of, joint_points(case.nuisances, true_points), binning)
+    templates = build_joint_templates(table, case.components, case.nuisances, true_points=true_points)
 """
 
 from systwise.templates._binning import merge_sparse, mixture_quantiles, signal_quantiles, uniform_edges
 from systwise.templates._expectation import background_mask, effective_counts
 from systwise.templates._grid import FineGrid
+from systwise.templates._joint import JointBinning, joint_cells, joint_score, joint_vectors
+from systwise.templates._joint_choice import choose_joint_binning, spread_anchors
+from systwise.templates._joint_table import JointTable, joint_points
+from systwise.templates._joint_templates import build_joint_templates, merge_sparse_cells
+from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._score_table import ScoreTable
@@ -21,21 +32,32 @@ from systwise.templates._templates import Templates, build_templates
 
 __all__ = [
     "FineGrid",
+    "JointBinning",
+    "JointTable",
     "Pairs",
     "ScoreTable",
+    "ScoreTree",
     "Templates",
     "anchor_pairs",
     "auc",
     "background_mask",
+    "build_joint_templates",
     "build_templates",
+    "choose_joint_binning",
     "effective_counts",
+    "joint_cells",
+    "joint_points",
+    "joint_score",
+    "joint_vectors",
     "ks_distance",
     "merge_sparse",
+    "merge_sparse_cells",
     "mixture_quantiles",
     "nuisance_point",
     "optimised_edges",
     "score",
     "signal_quantiles",
+    "spread_anchors",
     "uniform_edges",
     "yields",
 ]

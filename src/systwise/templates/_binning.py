@@ -96,7 +96,7 @@ def merge_sparse(
         TemplateError: not even a single bin has enough events.
     """
     positions = table.positions(edges)
-    pairs = np.unique(np.concatenate(table.pairs.diagonal(nuisances)))
+    pairs = np.unique(np.concatenate([[0], *table.pairs.diagonal(nuisances)])).astype(int)
     sums, squares = table.sums[pairs], table.squares[pairs]
     while True:
         count = np.min(

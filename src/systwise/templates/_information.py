@@ -70,14 +70,14 @@ def prebinned_information(
     sums = np.add.reduceat(table.sums, positions[:-1], axis=-1)
     nominal = [nuisance.nominal for nuisance in nuisances]
     splines = [CubicSpline(n.anchors, sums[pairs], axis=0) for n, pairs in zip(nuisances, diagonal, strict=True)]
-    central = splines[0](nominal[0])
+    central = splines[0](nominal[0]) if splines else sums[0]
     reference, by_poi = components.reference(), coefficient_slopes(components)
     # Parameters stay in their ranges; without that a few bins cannot tell free ones apart at all.
     spans = [high - low for low, high in (*components.ranges, *(nuisance.range for nuisance in nuisances))]
     weak = np.diag([1e-6 / span**2 for span in spans])
     by_pois, by_nuisances, expected, prior = [], [], [], []
     for moved, value in _points(nuisances, constraints):
-        templates = splines[moved](value)
+        templates = splines[moved](value) if splines else central
         # Nuisances multiply: the effect of one is the same fraction wherever another stands.
         fraction = np.divide(templates, central, out=np.ones_like(central), where=central > 0)
         turned = [
@@ -89,7 +89,7 @@ def prebinned_information(
         counts = np.maximum(counts, 1e-12 * counts.max())
         expected.append(counts)
         by_pois.append((by_poi @ templates).T)
-        by_nuisances.append(np.stack([reference @ t for t in turned], axis=-1) / counts[:, None])
+        by_nuisances.append(np.array([reference @ t for t in turned]).reshape(-1, len(counts)).T / counts[:, None])
         at = [value if position == moved else nominal[position] for position in range(len(nuisances))]
         known = [float(c.information(jnp.asarray(z))) for c, z in zip(constraints, at, strict=True)]
         prior.append(np.diag([0.0] * len(by_poi) + known) + weak)
@@ -107,7 +107,7 @@ def prebinned_information(
 
 def _points(nuisances: Sequence[Nuisance], constraints: Sequence[AbstractConstraint]) -> list[tuple[int, float]]:
     """Return (nuisance, value) of the points at which the information is evaluated."""
-    points = [(0, nuisances[0].nominal)]
+    points = [(0, nuisances[0].nominal if nuisances else 0.0)]
     for position, (nuisance, constraint) in enumerate(zip(nuisances, constraints, strict=True)):
         known = float(constraint.information(jnp.asarray(nuisance.nominal)))
         for end in nuisance.range:

@@ -73,7 +73,7 @@ def _populated(
     table: ScoreTable, components: Components, diagonal: Sequence[np.ndarray], start: int, minimum: float
 ) -> np.ndarray:
     """Return positions of pre-bin edges between which every anchor has `minimum` effective events."""
-    anchors = np.unique(np.concatenate(diagonal))
+    anchors = np.unique(np.concatenate([[0], *diagonal])).astype(int)
     density = np.sum([signal_and_background(table, int(pair), components) for pair in anchors], axis=(0, 1))
     positions = table.positions(quantile_edges(table.edges, density, start))
     sums = np.add.reduceat(table.sums[anchors], positions[:-1], axis=-1)

@@ -62,14 +62,14 @@ class Pairs:
     def diagonal(self, nuisances: Sequence[Nuisance]) -> tuple[np.ndarray, ...]:
         """Return, for each nuisance, the `[anchor]` indices of the pairs (anchor, anchor)."""
         return tuple(
-            np.array([self.find(point) for point in _anchor_points(nuisances, position)])
+            np.array([self.find(point) for point in anchor_points(nuisances, position)])
             for position in range(len(nuisances))
         )
 
     def at_true(self, nuisances: Sequence[Nuisance], z_true: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return, for each nuisance, the `[anchor]` indices of the pairs (z_true, anchor)."""
         return tuple(
-            np.array([self.find(z_true, point) for point in _anchor_points(nuisances, position)])
+            np.array([self.find(z_true, point) for point in anchor_points(nuisances, position)])
             for position in range(len(nuisances))
         )
 
@@ -88,7 +88,7 @@ def anchor_pairs(
         true_points: `{nuisance: value}` each, nominal where a name is missing.
         moving: whether the observable depends on the hypothesised nuisance.
     """
-    anchors = [point for position in range(len(nuisances)) for point in _anchor_points(nuisances, position)]
+    anchors = [point for position in range(len(nuisances)) for point in anchor_points(nuisances, position)]
     truths = [nuisance_point(nuisances, values) for values in true_points]
     wanted = [(point, point) for point in (nuisance_point(nuisances), *anchors, *truths)]
     if moving:
@@ -102,7 +102,7 @@ def anchor_pairs(
     return Pairs(true[kept], hypothesis[kept])
 
 
-def _anchor_points(nuisances: Sequence[Nuisance], position: int) -> list[np.ndarray]:
+def anchor_points(nuisances: Sequence[Nuisance], position: int) -> list[np.ndarray]:
     """Return the points at which nuisance `position` stands on its anchors, the others nominal."""
     nuisance = nuisances[position]
     return [nuisance_point(nuisances, {nuisance.name: anchor}) for anchor in nuisance.anchors]

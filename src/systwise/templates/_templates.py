@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,13 +15,16 @@ from systwise.templates._expectation import positive_sums
 from systwise.templates._pairs import nuisance_point
 from systwise.templates._score_table import ScoreTable
 
+ObservableKind = Literal["fixed", "moving", "anchored"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Templates:
     """Expected counts at anchors, one nuisance at a time around the nominal point, float64 NumPy.
 
     Attributes:
-        edges: `[bin + 1]` edges of the score.
+        edges: `[bin + 1]` edges of the score; 0, 1, ..., bin for the numbered cells of an anchored
+            observable.
         nuisances: names; the order of `anchors`, `counts` and `variances`.
         component_names: names of the component axis.
         anchors: `[anchor]` values for each nuisance.
@@ -32,6 +36,8 @@ class Templates:
         at_true: for each true point and nuisance `[anchor, component, bin]`: events at the true
             point as scored under each hypothesised anchor. Empty for a fixed observable, whose
             histogram of the data is `truth` under every hypothesis.
+        observable: `fixed`, `moving`, or `anchored`: a fixed observable, the joint cells of a score at
+            several fixed hypotheses.
     """
 
     edges: Float64[np.ndarray, " edge"]
@@ -44,6 +50,7 @@ class Templates:
     true_points: Float64[np.ndarray, "point nuisance"]
     truth: Float64[np.ndarray, "point component bin"]
     at_true: tuple[tuple[Float64[np.ndarray, "_ component bin"], ...], ...]
+    observable: ObservableKind = "fixed"
 
     @property
     def bins(self) -> int:
@@ -84,7 +91,7 @@ def build_templates(
     sums, squares = table.rebin(edges)
     diagonal = table.pairs.diagonal(nuisances)
     for nuisance, pairs in zip(nuisances, diagonal, strict=True):
-        _check_positive(sums[pairs], edges, components, nuisance)
+        check_positive(sums[pairs], edges, components, nuisance)
     points = [nuisance_point(nuisances, values) for values in true_points]
     at_true = [tuple(sums[pairs] for pairs in table.pairs.at_true(nuisances, point)) for point in points if moving]
     return Templates(
@@ -92,17 +99,28 @@ def build_templates(
         nuisances=tuple(nuisance.name for nuisance in nuisances),
         component_names=table.component_names,
         anchors=tuple(np.asarray(nuisance.anchors, np.float64) for nuisance in nuisances),
-        counts=tuple(sums[pairs] for pairs in diagonal),
-        variances=tuple(squares[pairs] for pairs in diagonal),
+        counts=tuple(sums[pairs] for pairs in diagonal) or (sums[0],),
+        variances=tuple(squares[pairs] for pairs in diagonal) or (squares[0],),
         moving=moving,
         true_points=np.array(points).reshape(len(points), len(nuisances)),
         truth=sums[[table.pairs.find(point) for point in points]],
         at_true=tuple(at_true),
+        observable="moving" if moving else "fixed",
     )
 
 
-def _check_positive(counts: np.ndarray, edges: np.ndarray, components: Components, nuisance: Nuisance) -> None:
-    """Refuse `[anchor, component, bin]` counts with which a likelihood would divide by zero."""
+def check_positive(counts: np.ndarray, edges: np.ndarray | None, components: Components, nuisance: Nuisance) -> None:
+    """Refuse `[anchor, component, bin]` counts with which a likelihood would divide by zero.
+
+    Args:
+        counts: expected counts at the anchors of `nuisance`.
+        edges: `[bin + 1]` edges of the score for the message, or None where cells have none.
+        components: which sums must be positive.
+        nuisance: whose anchors these are.
+
+    Raises:
+        TemplateError: at some anchor a bin has no background or a total that is not positive.
+    """
     for name, coefficients in positive_sums(components):
         bad = ~(np.einsum("k,akb->ab", coefficients, counts) > 0)
         if bad.any():
@@ -111,7 +129,8 @@ def _check_positive(counts: np.ndarray, edges: np.ndarray, components: Component
             if name == "background":
                 parts = [n for n, c in zip(components.names, coefficients, strict=True) if c]
                 who = f"'{parts[0]}'" if len(parts) == 1 else f"background ({', '.join(parts)})"
+            where = "" if edges is None else f" (score {edges[b]:.4g} to {edges[b + 1]:.4g})"
             raise TemplateError(
-                f"template bin {b + 1} of {len(edges) - 1} (score {edges[b]:.4g} to {edges[b + 1]:.4g}) has no {who} "
-                f"at {nuisance.name}={nuisance.anchors[anchor]:g}; use fewer bins, merge sparse ones or use more events"
+                f"template bin {b + 1} of {counts.shape[-1]}{where} has no {who} at "
+                f"{nuisance.name}={nuisance.anchors[anchor]:g}; use fewer bins, merge sparse ones or use more events"
             )

@@ -1,0 +1,123 @@
+"""What a model is made of, checked and put into order: constraints, factors, simulation uncertainties."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from systwise.errors import ConfigError, TemplateError
+from systwise.fit._effects import Effect, ExponentialFactor, LinearFactor, exponential_factor
+from systwise.parameters import (
+    AbstractConstraint,
+    Components,
+    CorrelatedGaussian,
+    NoConstraint,
+    Normalisation,
+    Nuisance,
+)
+
+
+def match_constraints(
+    names: Sequence[str], constraints: Sequence[AbstractConstraint | CorrelatedGaussian]
+) -> tuple[tuple[AbstractConstraint, ...], tuple[CorrelatedGaussian, ...]]:
+    """Return one constraint a nuisance, and those of several nuisances.
+
+    Raises:
+        ConfigError: a constraint on an unknown nuisance, or two on the same.
+    """
+    single: dict[str, AbstractConstraint] = {}
+    joint: list[CorrelatedGaussian] = []
+    taken: set[str] = set()
+    for constraint in constraints:
+        own = constraint.nuisances if isinstance(constraint, CorrelatedGaussian) else (constraint.nuisance,)
+        for name in own:
+            if name not in names:
+                raise ConfigError(f"constraint on '{name}': no such nuisance (known: {', '.join(names) or 'none'})")
+            if name in taken:
+                raise ConfigError(f"constraint on '{name}': it has one already; combine both into one")
+            taken.add(name)
+        if isinstance(constraint, CorrelatedGaussian):
+            joint.append(constraint)
+        else:
+            single[constraint.nuisance] = constraint
+    return tuple(single.get(name, NoConstraint(name)) for name in names), tuple(joint)
+
+
+def normalisation_effects(
+    components: Components, nuisances: Sequence[Nuisance], normalisations: Sequence[Normalisation]
+) -> tuple[Effect, ...]:
+    """Return the exact factors of the normalisations.
+
+    Raises:
+        ConfigError: an unknown nuisance or component, or a nominal value at which the factor is not 1.
+    """
+    names = [nuisance.name for nuisance in nuisances]
+    effects: list[Effect] = []
+    for rate in normalisations:
+        if rate.nuisance not in names:
+            raise ConfigError(f"normalisation '{rate.nuisance}': no such nuisance (known: {', '.join(names) or 'none'})")
+        unknown = [name for name in rate.components if name not in components.names]
+        if unknown:
+            raise ConfigError(
+                f"normalisation '{rate.nuisance}': unknown component '{unknown[0]}' "
+                f"(known: {', '.join(components.names)})"
+            )
+        j = names.index(rate.nuisance)
+        if nuisances[j].nominal != rate.nominal:
+            raise ConfigError(
+                f"normalisation '{rate.nuisance}': its factor is 1 at {rate.nominal:g} but the nuisance's nominal "
+                f"value is {nuisances[j].nominal:g}; make them equal"
+            )
+        mask = np.array([name in rate.components for name in components.names], dtype=np.float64)
+        if rate.kind == "linear":
+            effects.append(LinearFactor(mask, j))
+        else:
+            down, up = (np.where(mask, factor, 1.0)[:, None] for factor in rate.factors)
+            effects.append(exponential_factor(up, down, j, "code1"))
+    return tuple(effects)
+
+
+def without_padding(effect: Effect, bins: int, padding: int) -> Effect:
+    """Return the effect spelled out bin by bin, without influence on the bins that only fill up the shape."""
+    if isinstance(effect, LinearFactor):
+        mask = np.repeat(np.asarray(effect.mask)[:, None], bins, axis=1)
+        return dataclasses.replace(effect, mask=np.pad(mask, ((0, 0), (0, padding))))
+    if isinstance(effect, ExponentialFactor):
+        wide = [np.repeat(np.asarray(log), bins // log.shape[1], axis=1) for log in (effect.log_up, effect.log_down)]
+        padded = [np.pad(log, ((0, 0), (0, padding))) for log in wide]
+        return dataclasses.replace(effect, log_up=padded[0], log_down=padded[1])
+    return dataclasses.replace(effect, pieces=np.pad(effect.pieces, ((0, 0), (0, 0), (0, 0), (0, padding))))
+
+
+def relative_variance(
+    components: Components, nominal: Float64[np.ndarray, "component bin"], variances: np.ndarray
+) -> Float64[np.ndarray, " bin"]:
+    """Return `sum_k c_k^2 V_kb / (sum_k c_k T_kb)^2` at the nominal parameters.
+
+    Raises:
+        TemplateError: another shape, or variances that are not finite or negative.
+    """
+    values = np.asarray(variances, dtype=np.float64)
+    if values.shape != nominal.shape:
+        raise TemplateError(f"variances: shape {values.shape} where (component, bin) = {nominal.shape} is needed")
+    if not np.all(np.isfinite(values)) or np.any(values < 0):
+        k, b = (int(i) for i in np.argwhere(~np.isfinite(values) | (values < 0))[0])
+        raise TemplateError(
+            f"variance of '{components.names[k]}', bin {b}, is {values[k, b]:g}; it must be a sum of squared weights"
+        )
+    reference = components.reference()
+    return (reference**2 @ values) / (reference @ nominal) ** 2
+
+
+def along_axes(grid: np.ndarray, nuisances: Sequence[Nuisance]) -> list[np.ndarray]:
+    """Return a joint grid `[anchor_1, ..., anchor_J, component, bin]` as flat lists of templates, to be checked."""
+    shape = tuple(len(nuisance.anchors) for nuisance in nuisances)
+    if grid.shape[:-2] != shape:
+        raise TemplateError(
+            f"joint templates: shape {grid.shape} where (anchors..., component, bin) = {(*shape, '...')} is needed"
+        )
+    flat = grid.reshape(-1, *grid.shape[-2:])
+    return [flat.min(axis=0)]

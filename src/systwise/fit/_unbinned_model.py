@@ -1,0 +1,291 @@
+"""The model and the data of an unbinned fit, checked on the way in."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float64
+
+from systwise.errors import DataError, FitError, TemplateError
+from systwise.fit._morph import Morph, build_morph
+from systwise.fit._unbinned_sums import BLOCK, Events, Extended
+from systwise.parameters import (
+    AbstractConstraint,
+    Components,
+    CorrelatedGaussian,
+    NoConstraint,
+    Normalisation,
+    Nuisance,
+)
+from systwise.parameters._basis import ChebyshevBasis
+from systwise.precision import in_float64
+
+Values = Mapping[str, float] | Sequence[float] | np.ndarray | float
+
+START_POINTS = 128
+"""Most points of the grid of starts in the nuisances."""
+START_LINE = 17
+"""Most values of a single nuisance on it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnbinnedModel:
+    """Yields and constraints of an unbinned fit: `expected = sum_k c_k(theta) Y_k(z)`.
+
+    The densities are part of the data, as ratios to one reference. Build with `from_yields`.
+
+    Attributes:
+        components: components and their coefficients.
+        nuisances: in the order of every `[nuisance]` axis.
+        constraints: one a nuisance, in the same order.
+        yields: expected events `[component, 1]` as a function of the nuisances that change events.
+        shape: numbers of those nuisances.
+        normalisations: exact factors on yields, of the other nuisances.
+        joint: constraints on several nuisances at once.
+    """
+
+    components: Components
+    nuisances: tuple[Nuisance, ...]
+    constraints: tuple[AbstractConstraint, ...]
+    yields: Morph
+    shape: tuple[int, ...]
+    normalisations: tuple[Normalisation, ...] = ()
+    joint: tuple[CorrelatedGaussian, ...] = ()
+
+    @staticmethod
+    def from_yields(
+        components: Components,
+        nuisances: Sequence[Nuisance],
+        constraints: Sequence[AbstractConstraint | CorrelatedGaussian],
+        yields: Sequence[np.ndarray] | np.ndarray,
+        normalisations: Sequence[Normalisation] = (),
+    ) -> UnbinnedModel:
+        """Build a model from expected events at the nuisances' anchors.
+
+        Args:
+            components: components, in the order of the yields' component axis.
+            nuisances: the nuisances; may be empty.
+            constraints: at most one a nuisance, matched by name; a nuisance without one floats freely.
+            yields: one array `[anchor, component]` a nuisance that no normalisation names (the others at
+                their nominal values), interpolated like templates; where there is none, one `[component]`.
+                A bare array stands for a list of one.
+            normalisations: exact factors on yields.
+
+        Raises:
+            TemplateError: wrong shape, or a yield that is negative or not finite.
+            FitError: a constraint or normalisation on an unknown nuisance or component.
+        """
+        names = [nuisance.name for nuisance in nuisances]
+        joint = tuple(c for c in constraints if isinstance(c, CorrelatedGaussian))
+        single = [c for c in constraints if not isinstance(c, CorrelatedGaussian)]
+        wanted_names = [("constraint", c.nuisance) for c in single]
+        wanted_names += [("constraint", name) for c in joint for name in c.nuisances]
+        wanted_names += [("normalisation", n.nuisance) for n in normalisations]
+        for kind, name in wanted_names:
+            if name not in names:
+                raise FitError(f"{kind} on '{name}': no such nuisance (known: {', '.join(names) or 'none'})")
+        for item in normalisations:
+            for name in item.components:
+                if name not in components.names:
+                    raise FitError(f"normalisation '{item.nuisance}': no component '{name}'")
+        exact = {item.nuisance for item in normalisations}
+        shape = tuple(j for j, name in enumerate(names) if name not in exact)
+        arrays = [np.asarray(a, np.float64) for a in ([yields] if isinstance(yields, np.ndarray) else yields)]
+        count = len(components.names)
+        wanted: list[tuple[int, ...]] = [(len(nuisances[j].anchors), count) for j in shape] or [(count,)]
+        if [a.shape for a in arrays] != wanted:
+            raise TemplateError(
+                f"yields: shapes {[a.shape for a in arrays]} where {wanted} (anchor, component) are needed"
+            )
+        for a in arrays:
+            if not (np.all(np.isfinite(a)) and np.all(a >= 0)):
+                raise TemplateError("yields: every component's expected events must be finite and not negative")
+        matched = {constraint.nuisance: constraint for constraint in single}
+        return UnbinnedModel(
+            components=components,
+            nuisances=tuple(nuisances),
+            constraints=tuple(matched.get(name, NoConstraint(name)) for name in names),
+            yields=build_morph(
+                [nuisances[j].anchors for j in shape],
+                [nuisances[j].nominal for j in shape],
+                [a[..., None] for a in arrays],
+            ),
+            shape=shape,
+            normalisations=tuple(normalisations),
+            joint=joint,
+        )
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Parameters of interest, then nuisances."""
+        return (*self.components.pois, *(nuisance.name for nuisance in self.nuisances))
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Ranges of all parameters."""
+        return (*self.components.ranges, *(nuisance.range for nuisance in self.nuisances))
+
+    def values(self, theta: Values, z: Values) -> Float64[np.ndarray, " parameter"]:
+        """Return all parameters as one array, from numbers, sequences or names to values (absent: nominal)."""
+        names = tuple(nuisance.name for nuisance in self.nuisances)
+        nominal = tuple(nuisance.nominal for nuisance in self.nuisances)
+        pois = _ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
+        return np.concatenate([pois, _ordered(z, names, nominal, "nuisance")])
+
+    @in_float64
+    def expected(self, theta: Values, z: Values) -> Float64[np.ndarray, " component"]:
+        """Return the expected events of every component, `c_k(theta) Y_k(z)`."""
+        return np.asarray(_expected(self.extended(), jnp.asarray(self.values(theta, z))))
+
+    def extended(self, basis: ChebyshevBasis | None = None) -> Extended:
+        """Return what the jitted functions need of the model, in the ranges of `basis` where one is given."""
+        ranges = self.ranges if basis is None else self.ranges_within(basis)
+        names = [nuisance.name for nuisance in self.nuisances]
+        return Extended(
+            yields=self.yields,
+            low=np.array([low for low, _ in ranges], np.float64),
+            high=np.array([high for _, high in ranges], np.float64),
+            constraints=self.constraints,
+            powers=self.components.powers,
+            shape=self.shape,
+            factors=tuple(
+                (names.index(n.nuisance), tuple(self.components.names.index(k) for k in n.components), n)
+                for n in self.normalisations
+            ),
+            joint=tuple((tuple(names.index(name) for name in c.nuisances), c) for c in self.joint),
+        )
+
+    def ranges_within(self, basis: ChebyshevBasis) -> tuple[tuple[float, float], ...]:
+        """Return the ranges of all parameters, of nuisances no wider than polynomials in them are good for.
+
+        Raises:
+            FitError: the polynomials' range and a nuisance's do not overlap.
+        """
+        ranges = list(self.ranges)
+        pois = len(self.components.pois)
+        for j in basis.active:
+            low, high = ranges[pois + j]
+            centre, half = float(basis.centre[j]), float(basis.half[j])
+            # Ranges meant to be equal may differ by the rounding of float32.
+            slack = 1e-6 * half
+            new = (max(low, centre - half - slack), min(high, centre + half + slack))
+            if not new[0] < new[1]:
+                raise FitError(
+                    f"nuisance '{self.nuisances[j].name}': its range [{low:g}, {high:g}] lies outside that of the "
+                    f"learned ratios, [{centre - half:g}, {centre + half:g}]; train over the range of the fit"
+                )
+            ranges[pois + j] = new
+        return tuple(ranges)
+
+    def starts(self, basis: ChebyshevBasis) -> Float64[np.ndarray, "start parameter"]:
+        """Return points from which minimisations start, `[start, parameter]`.
+
+        A grid over the nuisances that change events, thinned to `START_POINTS`, the others at their
+        nominal values; a parameter of interest starts at its nominal value, and where it enters with a
+        power or a product (several minima) at five values across its range too.
+        """
+        ranges = self.ranges_within(basis)[len(self.components.pois) :]
+        counts = [min(START_LINE, len(self.nuisances[j].anchors)) for j in self.shape]
+        while math.prod(counts) > START_POINTS and max(counts) > 1:
+            counts[counts.index(max(counts))] -= 1
+        axes = [np.array([nuisance.nominal]) for nuisance in self.nuisances]
+        for j, count in zip(self.shape, counts, strict=True):
+            low, high = ranges[j]
+            # The middles of equal parts: neither the ends nor (with an even number) the nominal, often a saddle.
+            axes[j] = low + (high - low) * (np.arange(count) + 0.5) / count if count > 1 else axes[j]
+        lines = [np.array([value]) for value in self.components.nominal]
+        if any(sum(row) > 1 for row in self.components.powers):
+            for p, (low, high) in enumerate(self.components.ranges):
+                lines[p] = np.unique(np.append(np.linspace(low, high, 7)[1:-1], self.components.nominal[p]))
+        return np.array(list(itertools.product(*lines, *axes)), np.float64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnbinnedData:
+    """Events of one data set as polynomials in the nuisances, and the auxiliary data.
+
+    Attributes:
+        coefficients: `[event, component, term]`, float32 or float64: `ln r_k(x_i, z) = sum_t a_ikt P_t(z)`, the
+            densities of the components relative to any function of x that is the same for all of
+            them and for every z.
+        basis: the polynomials P_t.
+        weights: `[event]`, 1 for data; weighted events (an Asimov data set) work alike.
+        auxiliary: one array `[auxiliary]` a nuisance, in the model's order, then one a joint constraint.
+    """
+
+    coefficients: np.ndarray
+    basis: ChebyshevBasis
+    weights: np.ndarray
+    auxiliary: tuple[np.ndarray, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that do not match and numbers that are not finite."""
+        shape = np.shape(self.coefficients)
+        if len(shape) != 3 or shape[2] != self.basis.terms or np.shape(self.weights) != shape[:1]:
+            raise DataError(
+                f"unbinned data: coefficients {shape} and weights {np.shape(self.weights)} where "
+                f"(event, component, {self.basis.terms}) and (event,) are needed"
+            )
+        if not (np.all(np.isfinite(self.coefficients)) and np.all(np.isfinite(self.weights))):
+            raise DataError("unbinned data: a log-ratio or weight is not finite; check the events' features")
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.weights)
+
+    def events(self, room: int | None = None, most: int | None = None) -> Events:
+        """Return the events in blocks as the jitted functions take them.
+
+        Args:
+            room: number of blocks to make room for, at least those needed.
+            most: take evenly spaced events, at most so many, their weights scaled to the same total.
+        """
+        coefficients, weights = np.asarray(self.coefficients), np.asarray(self.weights, np.float64)
+        if most is not None and len(weights) > most:
+            index = np.linspace(0, len(weights) - 1, most).round().astype(np.int64)
+            chosen = weights[index]
+            coefficients, weights = coefficients[index], chosen * (weights.sum() / chosen.sum())
+        used = -(-len(weights) // BLOCK)
+        blocks = max(used, room or 1, 1)
+        _, components, terms = coefficients.shape
+        padded = np.zeros((blocks * BLOCK, components, terms), coefficients.dtype)
+        padded[: len(weights)] = coefficients
+        filled = np.zeros(blocks * BLOCK)
+        filled[: len(weights)] = weights
+        return Events(
+            coefficients=np.ascontiguousarray(padded.reshape(blocks, BLOCK, components, terms).transpose(0, 2, 3, 1)),
+            weights=filled.reshape(blocks, BLOCK),
+            used=np.array(used, np.int32),
+            basis=self.basis,
+            auxiliary=tuple(np.asarray(a, np.float64) for a in self.auxiliary),
+        )
+
+
+def blocks_for(data: Sequence[UnbinnedData]) -> int:
+    """Return the blocks to make room for: rounded up, so that data sets of similar size share a compilation."""
+    need = max(1, *(-(-len(d) // BLOCK) for d in data)) if data else 1
+    step = 2 ** max(0, need.bit_length() - 3)
+    return step * -(-need // step) + step
+
+
+@jax.jit
+def _expected(lik: Extended, x: Float[Array, " parameter"]) -> Float[Array, " component"]:
+    return lik.expected(x)
+
+
+def _ordered(values: Values, names: tuple[str, ...], nominal: tuple[float, ...], kind: str) -> np.ndarray:
+    if isinstance(values, Mapping):
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            raise FitError(f"unknown {kind} '{unknown[0]}' (known: {', '.join(names) or 'none'})")
+        return np.array([float(values.get(name, z)) for name, z in zip(names, nominal, strict=True)])
+    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if array.shape != (len(names),):
+        raise FitError(f"{kind}: {array.size} value(s) given for {len(names)} ({', '.join(names) or 'none'})")
+    return array

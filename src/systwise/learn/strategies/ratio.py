@@ -1,0 +1,184 @@
+"""Learned density ratios of every component, for an unbinned likelihood."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+from pydantic import Field
+
+from systwise.cases import Progress, no_progress, relabelled
+from systwise.learn._game import Draw, TrainingSettings, draw_between
+from systwise.learn._network import NetworkSettings, multilayer
+from systwise.learn._ratio import RatioObservable
+from systwise.learn._ratio_calibration import normalised
+from systwise.learn._ratio_game import Averaged, Posterior, component_task, contrast_points, ratio_controls
+from systwise.learn._ratio_network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
+from systwise.learn._schedule import count_steps
+from systwise.learn._strategy import (
+    STRATEGIES,
+    AbstractNetworkStrategy,
+    Problem,
+    Trained,
+    feature_scaler,
+    nuisance_scaler,
+)
+from systwise.learn._training import History, Lesson, train
+from systwise.parameters._basis import ChebyshevBasis, chebyshev_basis
+from systwise.random import named_key
+
+REFERENCE_POINTS = 64
+"""Nuisance values over which the reference density is summed."""
+
+
+@STRATEGIES.register
+class Ratio(AbstractNetworkStrategy):
+    """Learn p_k(x|z) / p_ref(x) of every component as a function of the nuisances, in one network.
+
+    The network tells which component and which nuisance values made an event; then the ratios are
+    normalised over the reference. Nuisances of kind `norm` change yields only and are not told.
+    """
+
+    name = "ratio"
+    summary = "density ratios of every component as functions of the nuisances, for an unbinned fit (arXiv:1506.02169)"
+    order = 55
+    moving = True
+
+    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=3, width=48, activation="silu"))
+    """The network; a smooth activation, since the fit takes derivatives."""
+    training: TrainingSettings = Field(
+        default_factory=lambda: TrainingSettings(batch=4096, passes=12.0, patience=None, weight_decay=0.0)
+    )
+    """How it descends; the average of the last weights is kept."""
+    form: Literal["polynomial", "network"] = "polynomial"
+    """`polynomial`: ln r is a polynomial in the nuisances whose coefficients the network gives, so that a fit
+    calls it once an event; `network`: the nuisances are inputs."""
+    degree: int = Field(6, ge=1, le=12)
+    """Total degree of the polynomials (of the normalisation only, in the network form)."""
+    contrasts: int = Field(16, ge=1)
+    """Other nuisance values against which an event is held in each step."""
+    ensemble: int = Field(1, ge=1)
+    """Networks, whose ln r is averaged."""
+    averaged: float = Field(0.05, ge=0, le=1)
+    """Length of the running average of the weights, as a fraction of the steps."""
+    calibration_events: int = Field(1_000_000, ge=0)
+    """Events that normalise the ratios, at most; 0 leaves them as trained."""
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Train over the training ranges and normalise.
+
+        Raises:
+            DataError: a component has no positive weight, or the loss is not finite.
+        """
+        start = time.perf_counter()
+        draw, basis = shape_draw(problem), ratio_basis(problem, self.degree)
+        folds = problem.split.folds
+        networks: list[list[AbstractRatioNetwork]] = []
+        histories: list[History] = []
+        for fold in range(folds):
+            members = []
+            for member in range(self.ensemble):
+                count = folds * self.ensemble
+                label = self.name if count == 1 else f"{self.name} {fold * self.ensemble + member + 1}/{count}"
+                network, history = self._train(problem, draw, basis, fold, member, seed, relabelled(progress, label))
+                members.append(network)
+                histories.append(history)
+            networks.append(members)
+        observable = join(networks, basis, problem, draw)
+        if self.calibration_events:
+            for fold in range(folds):
+                task = component_task(problem.table, problem.split.training(fold))
+                observable = normalised(observable, problem, task, draw, fold, self.calibration_events, seed)
+        return Trained(observable, tuple(histories), time.perf_counter() - start)
+
+    def _train(
+        self,
+        problem: Problem,
+        draw: Draw,
+        basis: ChebyshevBasis,
+        fold: int,
+        member: int,
+        seed: int,
+        progress: Progress,
+    ) -> tuple[AbstractRatioNetwork, History]:
+        training = problem.split.training(fold)
+        task = component_task(problem.table, training)
+        lesson = Lesson(problem.case, problem.table, task, draw, training, problem.split.stopping(fold))
+        # The first member shares its name with the training of a single network.
+        words = (fold,) if member == 0 else (fold, member)
+        network = self._fresh(problem, basis, training, named_key(seed, "network", *words))
+        low, high = np.asarray(draw.low), np.asarray(draw.high)
+        points = contrast_points(low, high, self.contrasts)
+        players = Averaged(network, network, jnp.asarray(points), draw.low, draw.high - draw.low)
+        controls = ratio_controls(self.training, self.averaged, count_steps(self.training, len(training)))
+        game = Posterior(self.training)
+        players, history = train(game, players, lesson, controls, seed, ("train", *words), progress)
+        return players.average, history
+
+    def _fresh(
+        self, problem: Problem, basis: ChebyshevBasis, index: np.ndarray, key: Key[Array, ""]
+    ) -> AbstractRatioNetwork:
+        components, features = len(problem.table.component_names), len(problem.case.features)
+        scaler = feature_scaler(problem, index)
+        if self.form == "polynomial":
+            outputs = components * basis.terms
+            mlp = multilayer(self.network, features, outputs, key)
+            # From nothing: the uniform posterior, to which the linear part is added first.
+            mlp = eqx.tree_at(lambda m: m.layers[-1].weight, mlp, replace_fn=jnp.zeros_like)
+            linear = jnp.zeros((outputs, features), jnp.float32)
+            return PolynomialRatio(scaler=scaler, linear=linear, mlp=mlp, basis=basis, components=components)
+        inputs = features + len(problem.case.nuisances)
+        mlp = multilayer(self.network, inputs, components, key)
+        told = nuisance_scaler(problem.case)
+        return NetworkRatio(scaler=scaler, nuisance_scaler=told, mlp=mlp, components=components)
+
+
+def shape_nuisances(problem: Problem) -> tuple[int, ...]:
+    """Return the numbers of the nuisances that change events, not only yields."""
+    return tuple(j for j, nuisance in enumerate(problem.case.nuisances) if nuisance.kind != "norm")
+
+
+def shape_draw(problem: Problem) -> Draw:
+    """Return the uniform draw over the training ranges, with normalisations at their nominal values."""
+    use = shape_nuisances(problem)
+    ends = [n.training if j in use else (n.nominal, n.nominal) for j, n in enumerate(problem.case.nuisances)]
+    return draw_between([low for low, _ in ends], [high for _, high in ends])
+
+
+def ratio_basis(problem: Problem, degree: int) -> ChebyshevBasis:
+    """Return the polynomials over the training ranges, float32."""
+    ranges = [n.training if n.training[1] > n.training[0] else n.range for n in problem.case.nuisances]
+    basis = chebyshev_basis(ranges, degree, shape_nuisances(problem))
+    return ChebyshevBasis(jnp.asarray(basis.centre, jnp.float32), jnp.asarray(basis.half, jnp.float32), basis.exponents)
+
+
+def join(
+    networks: list[list[AbstractRatioNetwork]], basis: ChebyshevBasis, problem: Problem, draw: Draw
+) -> RatioObservable:
+    """Join the networks of all folds and members into one observable, not yet normalised."""
+    flat = [network for members in networks for network in members]
+    arrays, static = zip(*(eqx.partition(n, eqx.is_array) for n in flat), strict=True)
+    folds, members, components = len(networks), len(networks[0]), flat[0].components
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.asarray(np.stack(leaves).reshape(folds, members, *leaves[0].shape)), *arrays
+    )
+    totals = problem.table.weights.sum(axis=0, dtype=np.float64) * problem.case.components.reference()
+    others = np.maximum(totals, 0.0)
+    others[0] = 0.0
+    with np.errstate(divide="ignore"):
+        fractions = np.log(others / others.sum())
+    return RatioObservable(
+        networks=eqx.combine(stacked, static[0]),
+        basis=basis,
+        shift=jnp.zeros((folds, components, basis.terms), jnp.float32),
+        points=jnp.asarray(contrast_points(np.asarray(draw.low), np.asarray(draw.high), REFERENCE_POINTS)),
+        log_fractions=jnp.asarray(fractions, jnp.float32),
+        folds=folds,
+        members=members,
+        moving=True,
+    )
