@@ -20,9 +20,9 @@ from systwise.fit import (
     fit_log_ratios,
     fit_unbinned,
     fit_unbinned_many,
-    unbinned_derivatives,
     unbinned_nll,
 )
+from systwise.fit._unbinned import unbinned_derivatives
 from systwise.parameters import (
     ChebyshevBasis,
     Components,

@@ -25,6 +25,9 @@ from systwise.fit._profile import Profile, profile, profile_many
 from systwise.fit._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
 from systwise.fit._result import FitResult, FitResults, SecondMinimum
 from systwise.fit._surface import nll_at
+from systwise.fit._unbinned import fit_unbinned, fit_unbinned_many, unbinned_nll
+from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel
+from systwise.fit._unbinned_tables import fit_log_ratios
 
 __all__ = [
     "CONVENTIONS",
@@ -42,13 +45,18 @@ __all__ = [
     "Proportion",
     "SecondMinimum",
     "Toys",
+    "UnbinnedData",
+    "UnbinnedModel",
     "asimov",
     "build_joint_morph",
     "build_morph",
     "draw_auxiliary",
     "fair_universe_score",
     "fit",
+    "fit_log_ratios",
     "fit_many",
+    "fit_unbinned",
+    "fit_unbinned_many",
     "histfactory_data",
     "histfactory_model",
     "moving_asimov",
@@ -59,4 +67,5 @@ __all__ = [
     "stack",
     "study_auxiliary",
     "toy_generator",
+    "unbinned_nll",
 ]

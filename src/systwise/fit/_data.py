@@ -19,6 +19,7 @@ from systwise.precision import in_float64
 
 if TYPE_CHECKING:
     from systwise.fit._model import Model
+    from systwise.fit._unbinned_model import UnbinnedModel
 
 Values = Mapping[str, float] | Sequence[float] | np.ndarray | float
 
@@ -104,7 +105,7 @@ def stack(data: Sequence[Data]) -> Data:
 
 
 @in_float64
-def study_auxiliary(model: Model, z_true: Values) -> tuple[Float64[np.ndarray, " auxiliary"], ...]:
+def study_auxiliary(model: Model | UnbinnedModel, z_true: Values) -> tuple[Float64[np.ndarray, " auxiliary"], ...]:
     """Return the auxiliary data of an Asimov study at true nuisance values.
 
     A belief (`constraint.measured` False) stays centred on the nominal value; a measurement taken
@@ -122,7 +123,7 @@ def _auxiliary(model: Model, z: Values, auxiliary_at: Values | None) -> tuple[np
     return _centred(model, list(model.nuisance_values(auxiliary_at)))
 
 
-def _centred(model: Model, values: Sequence[float]) -> tuple[np.ndarray, ...]:
+def _centred(model: Model | UnbinnedModel, values: Sequence[float]) -> tuple[np.ndarray, ...]:
     """Return the auxiliary data whose best-fit values are `values`; those of several nuisances come last.
 
     A constraint of several nuisances is a belief: it goes with the values given for single ones.

@@ -151,6 +151,9 @@ def impacts(
     number, names = poi_number(model, poi), [nuisance.name for nuisance in model.nuisances]
     groups = by_kind(model) if groups is None else groups
     check_groups(names, groups)
+    if model.variance is not None and data.simulated is None:
+        # All stacked data sets must say the same of their factors.
+        data = dataclasses.replace(data, simulated=np.ones(model.bins))
     result = fit(model, data, number)
     jobs: dict[str, list[tuple[Data, Data]]] = {}
     for word, members in [
@@ -213,9 +216,9 @@ def check_groups(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> N
 
 def _simulation_shifts(model: Model, data: Data) -> list[tuple[Data, Data]]:
     """Return data sets in which what is known of one bin's simulation factor moves by its uncertainty."""
-    if model.variance is None:
+    if model.variance is None or data.simulated is None:
         return []
-    known = np.ones(model.bins) if data.simulated is None else data.simulated
+    known = data.simulated
     widths = np.sqrt(model.variance[: model.bins])
     steps = [width * np.eye(model.bins)[b] for b, width in enumerate(widths) if width > 0]
     return [

@@ -16,7 +16,7 @@ from systwise.fit._fit import fit, fit_many
 from systwise.fit._model import Model
 from systwise.fit._printed import html_table, text_table
 from systwise.fit._profile import Profile
-from systwise.fit._result import FitResult
+from systwise.fit._result import FitResult, FitResults
 
 LEVELS = (0.6827, 0.9545)
 """Probabilities of one and two standard deviations."""
@@ -87,7 +87,7 @@ class Profile2D:
         notes = [f"best fit: {self.best.verdict}"]
         impossible = ~np.isfinite(self.nll)
         if impossible.any():
-            notes.append(f"{impossible.sum()} of {self.nll.size} points have no possible expected counts")
+            notes.append(f"{impossible.sum()} of {self.nll.size} points have no minimum: no expected counts were found possible there")
         bad = ~self.converged & ~impossible
         if bad.any():
             i, j = (int(k) for k in np.argwhere(bad)[0])
@@ -141,9 +141,7 @@ def profile_2d(model: Model, data: Data, x: Axis, y: Axis) -> Profile2D:
     points = [_increasing(*axis) for axis in (x, y)]
     grid = [axis.ravel() for axis in np.meshgrid(*points, indexing="ij")]
     shape = (len(points[0]), len(points[1]))
-    fits = fit_many(
-        model, _copies(data, len(grid[0])), fixed=dict(zip(names, grid, strict=True)), levels=(), stat_only=False
-    )
+    fits = _held(model, data, dict(zip(names, grid, strict=True)))
     return Profile2D(
         names=names,
         x=points[0],
@@ -173,7 +171,7 @@ def profile_parameter(model: Model, data: Data, name: str, values: Sequence[floa
     """
     _one(data, "profile_parameter")
     points, pois = _increasing(name, values), len(model.components.pois)
-    fits = fit_many(model, _copies(data, len(points)), fixed={name: points}, levels=(), stat_only=False)
+    fits = _held(model, data, {name: points})
     at_end = np.stack([(v <= low) | (v >= high) for v, (low, high) in zip(fits.values.T, fits.ranges, strict=True)])
     others = [j for j, other in enumerate(fits.names) if j >= pois and other != name]
     return Profile(
@@ -205,6 +203,10 @@ def _increasing(name: str, values: Sequence[float] | np.ndarray) -> Float64[np.n
     return points
 
 
-def _copies(data: Data, count: int) -> Data:
-    """Return a stack of copies of one data set."""
-    return data.batch()[np.zeros(count, dtype=np.int64)]
+def _held(model: Model, data: Data, fixed: dict[str, np.ndarray]) -> FitResults:
+    """Return the minimum for each set of held values `[point]`."""
+    count = len(next(iter(fixed.values())))
+    copies = data.batch()[np.zeros(count, dtype=np.int64)]
+    # Where no expected counts are possible the NLL is infinite, and so are both of its minima.
+    with np.errstate(invalid="ignore"):
+        return fit_many(model, copies, fixed=fixed, levels=(), stat_only=False)

@@ -360,7 +360,8 @@ def search(
     lowest_start = jnp.min(values, axis=0)
     if observed.simulated is not None:
         # Starts are ranked with exact templates, whose NLL need not lie above one with drawn centres.
-        lowest_start = jnp.full_like(lowest_start, jnp.inf)
+        drawn = jnp.any(jnp.asarray(observed.simulated) != 1, axis=0)
+        lowest_start = jnp.where(drawn, jnp.inf, lowest_start)
     index, z, present = best_starts(starts, values, CANDIDATES)
     candidates = [*(jnp.take_along_axis(t, index, axis=0) for t in thetas), *z]
     flat = [array.reshape(-1, shape[1]) for array in candidates]

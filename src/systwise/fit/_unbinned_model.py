@@ -138,6 +138,10 @@ class UnbinnedModel:
         pois = _ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
         return np.concatenate([pois, _ordered(z, names, nominal, "nuisance")])
 
+    def nuisance_values(self, z: Values) -> Float64[np.ndarray, " nuisance"]:
+        """Return nuisances as an array, from a number, a sequence or names to values; absent names are nominal."""
+        return self.values(self.components.nominal, z)[len(self.components.pois) :]
+
     @in_float64
     def expected(self, theta: Values, z: Values) -> Float64[np.ndarray, " component"]:
         """Return the expected events of every component, `c_k(theta) Y_k(z)`."""

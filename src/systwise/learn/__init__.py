@@ -2,7 +2,8 @@
 
 from systwise.learn._game import TrainingSettings
 from systwise.learn._network import NetworkSettings
-from systwise.learn._observable import AbstractObservable, NetworkObservable, TruthObservable
+from systwise.learn._observable import AbstractObservable, NetworkObservable
+from systwise.learn._ratio import AbstractRatioObservable, RatioObservable
 from systwise.learn._saving import load_arrays, save_observable
 from systwise.learn._strategy import (
     STRATEGIES,
@@ -13,16 +14,19 @@ from systwise.learn._strategy import (
 )
 from systwise.learn._task import Task, signal_task
 from systwise.learn._training import History
+from systwise.learn._truth import TruthObservable
 
 __all__ = [
     "STRATEGIES",
     "AbstractNetworkStrategy",
     "AbstractObservable",
+    "AbstractRatioObservable",
     "AbstractStrategy",
     "History",
     "NetworkObservable",
     "NetworkSettings",
     "Problem",
+    "RatioObservable",
     "Task",
     "Trained",
     "TrainingSettings",

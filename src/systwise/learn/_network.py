@@ -113,7 +113,9 @@ class Told(AbstractNetwork):
         self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
     ) -> Float[Array, " event"]:
         """Return the logits at nuisance values `z`."""
-        inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(z)], axis=-1)
+        # Nuisances that change yields only come last and are not told.
+        told = z[..., : self.nuisance_scaler.mean.shape[0]]
+        inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(told)], axis=-1)
         return evaluate(self.mlp, inputs)
 
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from systwise.cases import AbstractCase
 from systwise.events import Events
 from systwise.learn._network import AbstractNetwork
 
@@ -48,22 +47,3 @@ def stack_networks(networks: list[AbstractNetwork], moving: bool) -> NetworkObse
     arrays, static = zip(*(eqx.partition(n, eqx.is_array) for n in networks), strict=True)
     stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *arrays)
     return NetworkObservable(moving=moving, folds=len(networks), networks=eqx.combine(stacked, static[0]))
-
-
-class TruthObservable(AbstractObservable):
-    """The exact optimum of a case, at the hypothesised nuisances (`moving`) or at the nominal ones.
-
-    It never saw an event, so it serves any number of folds.
-    """
-
-    case: AbstractCase = eqx.field(static=True)
-    moving: bool = eqx.field(static=True)
-    folds: int = eqx.field(static=True)
-
-    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
-        """Return the exact logits; no fold saw any event."""
-        truth = self.case.truth
-        if truth is None:
-            raise TypeError(f"case '{self.case.name}' has no known optimum")
-        nominal = jnp.array([nuisance.nominal for nuisance in self.case.shape_nuisances], z.dtype)
-        return truth.logit(events.features, z if self.moving else jnp.broadcast_to(nominal, z.shape))

@@ -47,22 +47,17 @@ def reference_means(
     """
     key = named_key(seed, "reference", fold)
     total = np.zeros((3, len(task.classes), len(points)))
-    weight = 0.0
+    weight, weight2 = 0.0, 0.0
     for number, (_, events) in enumerate(problem.table.blocks(index, BLOCK)):
-        sums, part = _reference_sums(
+        sums, part, part2 = _reference_sums(
             problem.case, observable, task, draw, events, jnp.asarray(points, jnp.float32), jnp.int32(fold),
             jax.random.fold_in(key, number),
         )  # fmt: skip
         total += np.asarray(sums, np.float64)
-        weight += float(part)
+        weight, weight2 = weight + float(part), weight2 + float(part2)
     mean = total[0] / weight
-    variance = total[1] - 2 * mean * total[2] + mean**2 * _squares(total, weight, index)
+    variance = total[1] - 2 * mean * total[2] + mean**2 * weight2
     return mean, np.sqrt(np.maximum(variance, 0.0)) / weight
-
-
-def _squares(total: np.ndarray, weight: float, index: np.ndarray) -> float:
-    """Return the sum of squared weights, which are nearly equal."""
-    return weight**2 / len(index)
 
 
 @eqx.filter_jit
@@ -75,8 +70,8 @@ def _reference_sums(
     points: Float[Array, "point nuisance"],
     fold: Int[Array, ""],
     key: Key[Array, ""],
-) -> tuple[Float[Array, "3 component point"], Float[Array, ""]]:
-    """Return `sum w r`, `sum w^2 r^2` and `sum w^2 r` of a block, and the sum of weights."""
+) -> tuple[Float[Array, "3 component point"], Float[Array, ""], Float[Array, ""]]:
+    """Return `sum w r`, `sum w^2 r^2` and `sum w^2 r` of a block, and the sums of w and w^2."""
     count = events.weights.shape[0]
     varied = case.vary(events, draw(key, count))
     w = jnp.sum(task.weights(varied), axis=1)
@@ -89,7 +84,7 @@ def _reference_sums(
         )
         log_ratio = rows.transpose(2, 0, 1)
     ratio = jnp.exp(log_ratio)
-    return jnp.stack([ratio @ w, ratio**2 @ w**2, ratio @ w**2]), jnp.sum(w)
+    return jnp.stack([ratio @ w, ratio**2 @ w**2, ratio @ w**2]), jnp.sum(w), jnp.sum(w**2)
 
 
 def normalised(
@@ -109,7 +104,8 @@ def normalised(
         most: events to use at most.
         seed: of the draws.
     """
-    index = np.concatenate([problem.split.stopping(fold), problem.split.training(fold)])[:most]
+    index = np.sort(np.concatenate([problem.split.stopping(fold), problem.split.training(fold)]))
+    index = index[:: -(-len(index) // most)]
     degree = max(max(row) for row in observable.basis.exponents)
     points = observable.basis.nodes(degree + NODES)
     mean, error = reference_means(observable, problem, task, draw, index, fold, points, seed)

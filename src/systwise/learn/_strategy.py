@@ -89,6 +89,8 @@ class AbstractStrategy(Settings):
         decorrelates: whether it makes the score blind to nuisances, which is dangerous for nuisances
             of kind `theory` (arXiv:2109.08159).
         needs_truth: whether it exists only where the case knows its optimum.
+        needs_nuisances: whether it exists only where a nuisance moves events.
+        observables: how its score may be measured: `binned`, `anchored` at fixed hypotheses, `unbinned`.
         is_yardstick: whether it uses what no measurement has, and so does not compete.
     """
 
@@ -98,7 +100,9 @@ class AbstractStrategy(Settings):
     moving: ClassVar[bool] = False
     decorrelates: ClassVar[bool] = False
     needs_truth: ClassVar[bool] = False
+    needs_nuisances: ClassVar[bool] = False
     is_yardstick: ClassVar[bool] = False
+    observables: ClassVar[tuple[str, ...]] = ("binned",)
 
     @abc.abstractmethod
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:

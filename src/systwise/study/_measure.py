@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
@@ -14,7 +16,7 @@ from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
-from systwise.templates import ScoreTable, Templates, auc
+from systwise.templates import JointBinning, ScoreTable, Templates, auc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Setup:
         strategy, binning, seed: labels of the records.
         points: the true points that these templates serve.
         templates: expected counts.
-        scores: the fine table behind them, for the separation.
+        scores: the fine table behind them, for the separation; None for an anchored observable.
+        joint: anchors and cells of an anchored observable.
     """
 
     strategy: str
@@ -33,7 +36,8 @@ class Setup:
     seed: int
     points: tuple[dict[str, float], ...]
     templates: Templates
-    scores: ScoreTable
+    scores: ScoreTable | None
+    joint: JointBinning | None = None
 
 
 def room(plan: Plan) -> int:
@@ -42,8 +46,25 @@ def room(plan: Plan) -> int:
     return 16 * -(-max(bins, uniform_bins(plan.settings.binning, plan.case)) // 16)
 
 
-def build_model(plan: Plan, templates: Templates, convention: Convention) -> Model:
-    """Return the likelihood of the templates."""
+def cells_room(bins: int) -> int:
+    """Return the cells to compile for, a power of two from 128."""
+    return max(128, 2 ** math.ceil(math.log2(bins)))
+
+
+def build_model(plan: Plan, templates: Templates, convention: Convention, simulation: bool) -> Model:
+    """Return the likelihood of the templates.
+
+    Args:
+        plan: the study.
+        templates: expected counts.
+        convention: terms in the data alone.
+        simulation: give every bin a simulation factor (Barlow-Beeston lite); without it the factors are
+            there with no width, so that both share one compilation.
+    """
+    nominal = [n.nominal for n in plan.nuisances if n.name in templates.nuisances]
+    variances = templates.variances[0]
+    if nominal:
+        variances = variances[int(np.argmin(np.abs(templates.anchors[0] - nominal[0])))]
     return Model.from_templates(
         plan.case.components,
         plan.nuisances,
@@ -51,8 +72,19 @@ def build_model(plan: Plan, templates: Templates, convention: Convention) -> Mod
         list(templates.counts),
         convention=convention,
         moving=templates.moving,
-        room=room(plan),
+        room=cells_room(templates.bins) if templates.observable == "anchored" else room(plan),
+        normalisations=plan.case.normalisations,
+        variances=variances if simulation else np.zeros_like(variances),
     )
+
+
+def rate_factors(plan: Plan, point: dict[str, float]) -> np.ndarray:
+    """Return the factor of the normalisations on each component's yield at a true point, `[component]`."""
+    factors = np.ones(len(plan.case.components.names))
+    for rate in plan.case.normalisations:
+        own = [name in rate.components for name in plan.case.components.names]
+        factors[own] *= float(rate.factor(jnp.asarray(point[rate.nuisance])))
+    return factors
 
 
 def study_data(plan: Plan, model: Model, templates: Templates, number: int, point: dict[str, float]) -> Data:
@@ -61,11 +93,11 @@ def study_data(plan: Plan, model: Model, templates: Templates, number: int, poin
     Events of the true point itself, not the morph's interpolation to it: a study at a point off the
     axes of several nuisances shows what the factorisation costs.
     """
-    theta = plan.poi_values(point)
+    theta, factors = plan.poi_values(point), rate_factors(plan, point)
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     if templates.moving:
-        return moving_asimov(model, theta, z, templates.at_true[number])
-    return Data(model.coefficients(theta) @ templates.truth[number], study_auxiliary(model, z))
+        return moving_asimov(model, theta, z, [at * factors[:, None] for at in templates.at_true[number]])
+    return Data((model.coefficients(theta) * factors) @ templates.truth[number], study_auxiliary(model, z))
 
 
 def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], list[LikelihoodScan]]:
@@ -81,12 +113,16 @@ def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], l
         # Terms in n alone are constants for a fixed observable.
         conventions = conventions[:1]
     records, scans = [], []
+    included = plan.settings.fit.simulation == "include"
     for convention in conventions:
-        model = build_model(plan, setup.templates, convention)
+        exact, limited = (build_model(plan, setup.templates, convention, simulation) for simulation in (False, True))
+        model = limited if included else exact
         for number, point in enumerate(setup.points):
             data = study_data(plan, model, setup.templates, number, point)
             result = fit(model, data, grid=plan.grid)
-            records.append(_record(plan, setup, convention, point, result))
+            other = fit(exact if included else limited, data, grid=plan.grid)
+            part = simulation_part(*((other, result) if included else (result, other)))
+            records.append(_record(plan, setup, convention, point, result, part))
             if shown and plan.nuisances and convention == conventions[0]:
                 scans.append(
                     likelihood_scan(plan, setup.strategy, setup.binning, convention, point, model, data, result)
@@ -94,36 +130,67 @@ def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], l
     return records, scans
 
 
-def _record(
-    plan: Plan, setup: Setup, convention: Convention, point: dict[str, float], result: FitResult
+def simulation_part(exact: FitResult, limited: FitResult) -> float | None:
+    """Return what the size of the simulation adds to the uncertainty, in quadrature; None where a fit has none."""
+    if exact.sigma is None or limited.sigma is None:
+        return None
+    return math.sqrt(max(0.0, limited.sigma**2 - exact.sigma**2))
+
+
+def record_of_fit(
+    plan: Plan, strategy: str, seed: int, point: dict[str, float], result: FitResult, **fields: object
 ) -> Measurement:
+    """Return the record of one fit; `fields` are those that depend on the kind of observable."""
     truth, poi = plan.case.truth, plan.case.components.pois[0]
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     bound = truth.bound(plan.poi_values(point), z) if truth is not None else (None, None)
     second = result.second_minimum
-    return Measurement(
-        strategy=setup.strategy,
-        observable="moving" if setup.templates.moving else "fixed",
+    values = {
+        "strategy": strategy,
+        "seed": seed,
+        "data": "asimov",
+        "true": point,
+        "poi": poi,
+        "estimate": result.estimate,
+        "sigma": result.sigma,
+        "sigma_down": result.sigma_down,
+        "sigma_up": result.sigma_up,
+        "sigma_stat_only": result.sigma_stat_only,
+        "bound": bound[0],
+        "bound_stat_only": bound[1],
+        "interval_95": result.interval_two_sigma,
+        "nuisance_estimate": dict(result.nuisance_estimate),
+        "nuisance_sigma": result.nuisance_sigma,
+        "second_minimum": None if second is None else {**second.nuisances, "delta_nll": second.rise},
+        "converged": result.converged,
+        "verdict": result.verdict,
+    }
+    return Measurement.model_validate(values | fields)
+
+
+def _record(
+    plan: Plan,
+    setup: Setup,
+    convention: Convention,
+    point: dict[str, float],
+    result: FitResult,
+    part: float | None,
+) -> Measurement:
+    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+    separation: dict[str, object] = {}
+    if setup.scores is not None:
+        separation["auc"] = auc(setup.scores, setup.scores.pairs.find(z), plan.case.components)
+        separation["ks_background"] = background_shift(plan.case, setup.scores, setup.scores.pairs, z)
+    return record_of_fit(
+        plan,
+        setup.strategy,
+        setup.seed,
+        point,
+        result,
+        observable=setup.templates.observable,
         convention=convention,
         binning=setup.binning,
         bins=setup.templates.bins,
-        seed=setup.seed,
-        data="asimov",
-        true=point,
-        poi=poi,
-        estimate=result.estimate,
-        sigma=result.sigma,
-        sigma_down=result.sigma_down,
-        sigma_up=result.sigma_up,
-        sigma_stat_only=result.sigma_stat_only,
-        bound=bound[0],
-        bound_stat_only=bound[1],
-        interval_95=result.interval_two_sigma,
-        nuisance_estimate=dict(result.nuisance_estimate),
-        nuisance_sigma=result.nuisance_sigma,
-        second_minimum=None if second is None else {**second.nuisances, "delta_nll": second.rise},
-        auc=auc(setup.scores, setup.scores.pairs.find(z), plan.case.components),
-        ks_background=background_shift(plan.case, setup.scores, setup.scores.pairs, z),
-        converged=result.converged,
-        verdict=result.verdict,
+        sigma_simulation=part,
+        **separation,
     )

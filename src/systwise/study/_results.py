@@ -118,14 +118,15 @@ class Measurement(_Record):
 
     strategy: str
     """Name of the training strategy."""
-    observable: Literal["fixed", "moving"]
-    """Whether the score depends on the hypothesised nuisance."""
+    observable: Literal["fixed", "moving", "anchored", "unbinned"]
+    """`fixed` score; `moving`: it depends on the hypothesised nuisance; `anchored`: the score at a few fixed
+    hypotheses, binned jointly; `unbinned`: density ratios of every event."""
     convention: str
     """Terms in the data alone: `drop`, `poisson`, `deviance` or `loggamma`; matters where `moving`."""
     binning: str
-    """`uniform`, `optimised` or another name."""
-    bins: int = Field(ge=1)
-    """Number of bins."""
+    """`uniform`, `optimised` or another name; `joint` for cells of an anchored observable, `none` without bins."""
+    bins: int = Field(ge=0)
+    """Number of bins or cells; 0 without bins."""
     seed: int
     """Seed of the training."""
     data: Literal["asimov"] = "asimov"
@@ -144,6 +145,8 @@ class Measurement(_Record):
     """Distance from the estimate to the upper crossing."""
     sigma_stat_only: Number
     """The same with the nuisances fixed at their best-fit values."""
+    sigma_simulation: Number = None
+    """What the limited size of the simulation adds in quadrature (Barlow-Beeston lite)."""
     bound: Number = None
     """Cramér-Rao bound with the nuisances profiled; null where nobody knows it."""
     bound_stat_only: Number = None

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from systwise.cases import Progress, no_progress, relabelled
-from systwise.learn import AbstractObservable, AbstractStrategy
-from systwise.study._binning import choose_edges, uniform_bins
+from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy
+from systwise.study._anchored import anchored_setup
+from systwise.study._binned import binned_setups, moves
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
 from systwise.study._measure import Setup, measure
 from systwise.study._plan import Plan, make_plan
@@ -27,8 +28,8 @@ from systwise.study._plotdata import (
 from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, plain
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
+from systwise.study._unbinned import measure_unbinned
 from systwise.study._warmup import start_compiling
-from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, score
 
 PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
 
@@ -144,53 +145,64 @@ def _measure_observable(
     shown: bool,
     progress: Progress,
 ) -> None:
-    """Score once, then bin, build templates and fit."""
+    """Measure with every observable that the strategy offers and the settings ask for."""
+    kinds = [kind for kind in strategy.observables if kind in plan.settings.fit.observables] or ["binned"]
+    setups: list[Setup] = []
     start = time.perf_counter()
-    true = [plan.nuisance_values(point) for point in points]
-    grid = FineGrid.holding(uniform_bins(plan.settings.binning, plan.case))
-
-    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
-        pairs = anchor_pairs(plan.nuisances, true, moving)
-        rows = np.flatnonzero(mask)
-        table = score(
-            observable,
-            plan.case,
-            plan.table,
-            rows,
-            plan.split.scorer,
-            pairs,
-            grid=grid,
-            progress=relabelled(progress, f"score {strategy.name}"),
-        )
-        return table.scaled_to(plan.yields(pairs.z_true, progress))
-
-    measuring = scored(plan.split.template, true, (observable.moving and bool(plan.nuisances)))
-    choosing = scored(plan.split.binning, [], False)
+    if "binned" in kinds:
+        setups, warnings = binned_setups(plan, strategy.name, seed, observable, points, progress)
+        unit.warnings += warnings
+        if shown:
+            unit.distributions.append(_distribution(plan, setups[0], points))
+    if "anchored" in kinds and moves(plan, observable):
+        told = relabelled(progress, f"anchor {strategy.name}")
+        setup, warnings = anchored_setup(plan, strategy.name, seed, observable, points, told)
+        unit.warnings += warnings
+        setups.append(setup)
     unit.score_seconds += time.perf_counter() - start
-    nuisance = plan.nuisances[0] if plan.nuisances else None
-    if shown:
-        nominal = [nuisance.nominal if nuisance else 0.0]
-        values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal] if nuisance else []
-        unit.distributions.append(score_distribution(plan.case, strategy.name, measuring, (nominal + values)[:4]))
-    for name in plan.settings.binning.names:
-        edges, warnings = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
-        unit.warnings += [f"{strategy.name}, {name} binning: {warning}" for warning in warnings]
-        templates = build_templates(
-            measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=(observable.moving and bool(plan.nuisances))
-        )
-        start = time.perf_counter()
+    start = time.perf_counter()
+    for setup in setups:
         progress(f"fit {strategy.name}", 0, 1)
-        records, scans = measure(plan, Setup(strategy.name, name, seed, points, templates, measuring), shown)
+        records, scans = measure(plan, setup, shown)
         progress(f"fit {strategy.name}", 1, 1)
-        unit.fit_seconds += time.perf_counter() - start
         unit.measurements += records
         if shown:
             unit.scans += scans
-            anchors = templates.anchors[0] if nuisance else np.zeros(1)
-            counts = templates.counts[0] if nuisance else templates.counts[0][None]
-            unit.templates.append(
-                ScoreTemplates(strategy.name, name, nuisance.name if nuisance else "", edges, anchors, counts, (observable.moving and bool(plan.nuisances)))
-            )
+            unit.templates += _exhibited(plan, setup)
+    if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
+        unit.measurements += measure_unbinned(plan, strategy.name, seed, observable, points, progress)
+    unit.fit_seconds += time.perf_counter() - start
+
+
+def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]) -> ScoreDistribution:
+    """Return the binned score at the true values of the first nuisance."""
+    if setup.scores is None:
+        raise TypeError("an anchored observable has no distribution of one score")
+    if not plan.nuisances:
+        return score_distribution(plan.case, setup.strategy, setup.scores, [0.0])
+    nuisance = plan.nuisances[0]
+    values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal]
+    return score_distribution(plan.case, setup.strategy, setup.scores, [nuisance.nominal, *dict.fromkeys(values)][:4])
+
+
+def _exhibited(plan: Plan, setup: Setup) -> list[ScoreTemplates]:
+    """Return the templates along the first nuisance, as the figures show them; cells have no axis to show."""
+    templates = setup.templates
+    if setup.scores is None:
+        return []
+    if not templates.nuisances:
+        return [ScoreTemplates(setup.strategy, setup.binning, "", templates.edges, np.zeros(1), templates.counts[0][None], False)]
+    return [
+        ScoreTemplates(
+            setup.strategy,
+            setup.binning,
+            plan.nuisances[0].name,
+            templates.edges,
+            templates.anchors[0],
+            templates.counts[0],
+            templates.moving,
+        )
+    ]
 
 
 def _decisions(

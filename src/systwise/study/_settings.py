@@ -41,6 +41,14 @@ class FitSettings(Settings):
 
     conventions: tuple[Convention, ...] = Field(("poisson", "drop", "deviance", "loggamma"), min_length=1)
     """Terms in the data alone that a moving observable keeps; the first one is shown in tables."""
+    observables: tuple[Literal["binned", "anchored", "unbinned"], ...] = ("binned", "anchored", "unbinned")
+    """Which observables of a strategy are measured, of those that it offers."""
+    simulation: Literal["beside", "include"] = "beside"
+    """Statistical uncertainty of the simulation (Barlow-Beeston lite): stated beside sigma, or included in it."""
+    anchors: int | None = Field(None, ge=1)
+    """Hypotheses at which an anchored observable is evaluated; null: chosen by the number of nuisances."""
+    cells: int | None = Field(None, ge=2)
+    """Cells of an anchored observable; null: as many as the simulated events can carry."""
     grid: Literal["paper"] | tuple[float, ...] | None = None
     """Nuisance values to profile over; null: continuously; `paper`: the case's paper's."""
 
@@ -201,6 +209,8 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
     wanted = settings.strategies
     if wanted is None:
         wanted = tuple(n for n in known if case.truth is not None or not STRATEGIES.get(n).needs_truth)
+        if not case.shape_nuisances:
+            wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
     chosen = [STRATEGIES.get(name) for name in dict.fromkeys(wanted)]
     if not chosen:
         raise ConfigError(f"strategies: name at least one of {', '.join(known)}")

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from systwise.fit import CONVENTIONS, Data, Model, fit, moving_asimov, study_auxiliary
-from systwise.study._measure import room
+from systwise.study._measure import cells_room, room
 from systwise.study._plan import Plan
 from systwise.study._scans import likelihood_scan
 
@@ -18,34 +18,30 @@ def start_compiling(plan: Plan) -> threading.Thread:
     What is compiled is shared through JAX's cache of compiled functions; no number of the study
     depends on it.
     """
-    kinds = sorted({strategy.moving and bool(plan.nuisances) for strategy in plan.strategies})
-    thread = threading.Thread(target=_compile, args=(plan, kinds), name="compile fits")
+    shaped = any(nuisance.kind != "norm" for nuisance in plan.nuisances)
+    wanted = [(moving, room(plan)) for moving in sorted({s.moving and shaped for s in plan.strategies})]
+    if "anchored" in plan.settings.fit.observables and any("anchored" in s.observables for s in plan.strategies):
+        wanted.append((False, cells_room(1)))
+    thread = threading.Thread(target=_compile, args=(plan, wanted), name="compile fits")
     thread.start()
     return thread
 
 
-def _compile(plan: Plan, kinds: list[bool]) -> None:
-    bins, components = room(plan), plan.case.components
-    # A slope in every nuisance and bin, so that no minimum is flat.
-    shape = 1 + 0.5 * np.arange(bins) / bins
-    templates = []
-    for nuisance in plan.nuisances:
-        pull = (np.array(nuisance.anchors) - nuisance.nominal) / (nuisance.range[1] - nuisance.range[0])
-        rise = 1 + 0.3 * np.outer(pull, shape)
-        templates.append(np.stack([(100.0 + 10 * k) * rise for k in range(len(components.names))], axis=1))
-    if not templates:
-        templates = [np.stack([(100.0 + 10 * k) * (1 + shape) for k in range(len(components.names))])]
+def _compile(plan: Plan, wanted: list[tuple[bool, int]]) -> None:
     point = dict(plan.points[0])
     theta, z = plan.poi_values(point), np.array([point[nuisance.name] for nuisance in plan.nuisances])
-    for moving in kinds:
+    for moving, bins in wanted:
+        templates = _invented(plan, bins)
         model = Model.from_templates(
-            components,
+            plan.case.components,
             plan.nuisances,
             plan.case.constraints,
             templates,
             convention=CONVENTIONS[0],
             moving=moving,
             room=bins,
+            normalisations=plan.case.normalisations,
+            variances=np.zeros(templates[0].shape[-2:]),
         )
         if moving:
             data = moving_asimov(model, theta, z, templates)
@@ -54,3 +50,17 @@ def _compile(plan: Plan, kinds: list[bool]) -> None:
         result = fit(model, data, grid=plan.grid)
         if plan.nuisances:
             likelihood_scan(plan, "", "", CONVENTIONS[0], point, model, data, result)
+
+
+def _invented(plan: Plan, bins: int) -> list[np.ndarray]:
+    """Return templates with a slope in every nuisance and bin, so that no minimum is flat."""
+    components = len(plan.case.components.names)
+    shape = 1 + 0.5 * np.arange(bins) / bins
+    templates = []
+    for nuisance in plan.nuisances:
+        if nuisance.kind == "norm":
+            continue
+        pull = (np.array(nuisance.anchors) - nuisance.nominal) / (nuisance.range[1] - nuisance.range[0])
+        rise = 1 + 0.3 * np.outer(pull, shape)
+        templates.append(np.stack([(100.0 + 10 * k) * rise for k in range(components)], axis=1))
+    return templates or [np.stack([(100.0 + 10 * k) * (1 + shape) for k in range(components)])]

@@ -11,6 +11,7 @@ from scipy.interpolate import CubicSpline
 
 from systwise.parameters import AbstractConstraint, Components, Nuisance
 from systwise.templates._expectation import coefficient_slopes, effective_counts
+from systwise.templates._pairs import shaped
 from systwise.templates._score_table import ScoreTable
 from systwise.templates._smoothing import smooth_curves
 
@@ -63,10 +64,12 @@ def prebinned_information(
         table: scores, scaled to the expected yields; the first pair is the nominal one.
         components: coefficients and their slopes.
         nuisances: nuisances and anchors.
-        constraints: one a nuisance.
+        constraints: one a nuisance. Nuisances of kind `norm` are left out: they tell no bins apart.
         diagonal: for each nuisance the `[anchor]` indices of the pairs (anchor, anchor).
         positions: `[prebin + 1]` indices of the pre-bin edges among the fine edges.
     """
+    kept = shaped(nuisances)
+    nuisances, constraints = [nuisances[j] for j in kept], [constraints[j] for j in kept]
     sums = np.add.reduceat(table.sums, positions[:-1], axis=-1)
     nominal = [nuisance.nominal for nuisance in nuisances]
     splines = [CubicSpline(n.anchors, sums[pairs], axis=0) for n, pairs in zip(nuisances, diagonal, strict=True)]

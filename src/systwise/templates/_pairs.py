@@ -12,6 +12,11 @@ from systwise.errors import TemplateError
 from systwise.parameters import Nuisance
 
 
+def shaped(nuisances: Sequence[Nuisance]) -> list[int]:
+    """Return the positions of the nuisances that move events: all but those of kind `norm`."""
+    return [position for position, nuisance in enumerate(nuisances) if nuisance.kind != "norm"]
+
+
 def nuisance_point(nuisances: Sequence[Nuisance], values: Mapping[str, float] | None = None) -> np.ndarray:
     """Return `[nuisance]` float64: the nominal point with `values` put in by name.
 
@@ -63,14 +68,14 @@ class Pairs:
         """Return, for each nuisance, the `[anchor]` indices of the pairs (anchor, anchor)."""
         return tuple(
             np.array([self.find(point) for point in anchor_points(nuisances, position)])
-            for position in range(len(nuisances))
+            for position in shaped(nuisances)
         )
 
     def at_true(self, nuisances: Sequence[Nuisance], z_true: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return, for each nuisance, the `[anchor]` indices of the pairs (z_true, anchor)."""
         return tuple(
             np.array([self.find(z_true, point) for point in anchor_points(nuisances, position)])
-            for position in range(len(nuisances))
+            for position in shaped(nuisances)
         )
 
 
@@ -88,7 +93,7 @@ def anchor_pairs(
         true_points: `{nuisance: value}` each, nominal where a name is missing.
         moving: whether the observable depends on the hypothesised nuisance.
     """
-    anchors = [point for position in range(len(nuisances)) for point in anchor_points(nuisances, position)]
+    anchors = [point for position in shaped(nuisances) for point in anchor_points(nuisances, position)]
     truths = [nuisance_point(nuisances, values) for values in true_points]
     wanted = [(point, point) for point in (nuisance_point(nuisances), *anchors, *truths)]
     if moving:

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from systwise.errors import TemplateError
 from systwise.parameters import Components, Nuisance
 from systwise.templates._expectation import positive_sums
-from systwise.templates._pairs import nuisance_point
+from systwise.templates._pairs import nuisance_point, shaped
 from systwise.templates._score_table import ScoreTable
 
 ObservableKind = Literal["fixed", "moving", "anchored"]
@@ -90,15 +90,16 @@ def build_templates(
     table = table if totals is None else table.scaled_to(np.asarray(totals, np.float64))
     sums, squares = table.rebin(edges)
     diagonal = table.pairs.diagonal(nuisances)
-    for nuisance, pairs in zip(nuisances, diagonal, strict=True):
+    moved = [nuisances[position] for position in shaped(nuisances)]
+    for nuisance, pairs in zip(moved, diagonal, strict=True):
         check_positive(sums[pairs], edges, components, nuisance)
     points = [nuisance_point(nuisances, values) for values in true_points]
     at_true = [tuple(sums[pairs] for pairs in table.pairs.at_true(nuisances, point)) for point in points if moving]
     return Templates(
         edges=np.asarray(edges, np.float64),
-        nuisances=tuple(nuisance.name for nuisance in nuisances),
+        nuisances=tuple(nuisance.name for nuisance in moved),
         component_names=table.component_names,
-        anchors=tuple(np.asarray(nuisance.anchors, np.float64) for nuisance in nuisances),
+        anchors=tuple(np.asarray(nuisance.anchors, np.float64) for nuisance in moved),
         counts=tuple(sums[pairs] for pairs in diagonal) or (sums[0],),
         variances=tuple(squares[pairs] for pairs in diagonal) or (squares[0],),
         moving=moving,

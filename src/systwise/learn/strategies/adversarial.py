@@ -179,6 +179,7 @@ class Adversarial(AbstractNetworkStrategy):
     summary = "score made independent of the nuisance by an adversary (arXiv:1611.01046, arXiv:2105.08742)"
     order = 40
     decorrelates = True
+    needs_nuisances = True
 
     training: TrainingSettings = Field(
         default_factory=lambda: TrainingSettings(passes=4.0, patience=None, weight_decay=0.0)
@@ -226,7 +227,7 @@ class Adversarial(AbstractNetworkStrategy):
         return Trained(stack_networks(networks, self.moving), tuple(histories), time.perf_counter() - start)
 
     def _fresh_adversary(self, problem: Problem, key: Key[Array, ""]) -> Adversary:
-        count = len(problem.case.nuisances)
+        count = len(problem.case.shape_nuisances)
         outputs = count if self.adversary == "regression" else self.mixture_components * (1 + 2 * count)
         mlp = multilayer(self.adversary_network, 3, outputs, key)
         if self.adversary == "mixture":

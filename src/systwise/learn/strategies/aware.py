@@ -38,6 +38,7 @@ class Aware(AbstractNetworkStrategy):
     summary = "told the nuisance values; its score moves with the hypothesis (arXiv:2105.08742)"
     order = 50
     moving = True
+    observables = ("binned", "anchored")
 
     halves: bool = False
     """Two networks joined at the nominal value, as in the paper, instead of one."""

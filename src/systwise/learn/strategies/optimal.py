@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
-from systwise.learn._observable import TruthObservable
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
+from systwise.learn._truth import TruthObservable
 
 
 def exact_score(strategy: AbstractStrategy, problem: Problem) -> Trained:
@@ -26,6 +26,7 @@ class Optimal(AbstractStrategy):
     """The exact density ratio at the hypothesised nuisances."""
 
     name = "optimal"
+    observables = ("binned", "anchored", "unbinned")
     summary = "exact density ratio at the hypothesised nuisance (cases with a known optimum)"
     order = 60
     moving = True

@@ -48,11 +48,12 @@ class Ratio(AbstractNetworkStrategy):
     summary = "density ratios of every component as functions of the nuisances, for an unbinned fit (arXiv:1506.02169)"
     order = 55
     moving = True
+    observables = ("unbinned",)
 
-    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=3, width=48, activation="silu"))
+    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=2, width=32, activation="silu"))
     """The network; a smooth activation, since the fit takes derivatives."""
     training: TrainingSettings = Field(
-        default_factory=lambda: TrainingSettings(batch=4096, passes=12.0, patience=None, weight_decay=0.0)
+        default_factory=lambda: TrainingSettings(batch=4096, passes=10.0, patience=None, weight_decay=0.0)
     )
     """How it descends; the average of the last weights is kept."""
     form: Literal["polynomial", "network"] = "polynomial"
@@ -64,9 +65,9 @@ class Ratio(AbstractNetworkStrategy):
     """Other nuisance values against which an event is held in each step."""
     ensemble: int = Field(1, ge=1)
     """Networks, whose ln r is averaged."""
-    averaged: float = Field(0.05, ge=0, le=1)
+    averaged: float = Field(0.1, ge=0, le=1)
     """Length of the running average of the weights, as a fraction of the steps."""
-    calibration_events: int = Field(1_000_000, ge=0)
+    calibration_events: int = Field(2_000_000, ge=0)
     """Events that normalise the ratios, at most; 0 leaves them as trained."""
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:

@@ -1,0 +1,78 @@
+"""A strategy's score at a few fixed hypotheses as one fixed observable: cells chosen, filled, made templates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from systwise.cases import Progress
+from systwise.learn import AbstractObservable
+from systwise.study._measure import Setup
+from systwise.study._plan import Plan
+from systwise.templates import (
+    JointBinning,
+    JointTable,
+    build_joint_templates,
+    choose_joint_binning,
+    joint_points,
+    joint_score,
+    merge_sparse_cells,
+)
+
+BINNING = "joint"
+
+
+def anchored_setup(
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    observable: AbstractObservable,
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> tuple[Setup, list[str]]:
+    """Choose cells on events that the templates do not use, fill them, and return what is fitted, with warnings."""
+    settings, split = plan.settings, plan.split
+    # With one network every event outside the templates may choose cells; with folds only the events set
+    # aside for it, since the others are templates.
+    choosing = split.binning if split.folds > 1 else ~split.template
+    binning = choose_joint_binning(
+        observable,
+        plan.case,
+        plan.table,
+        np.flatnonzero(choosing),
+        plan.split.scorer,
+        anchors=settings.fit.anchors,
+        bins=settings.fit.cells,
+        minimum=settings.binning.minimum / 3,
+        template_events=int(split.template.sum()),
+        seed=seed,
+        progress=progress,
+    )
+    true = [plan.nuisance_values(point) for point in points]
+    z = joint_points(plan.nuisances, true, plan.case.normalisations)
+    table = filled(plan, observable, binning, np.flatnonzero(split.template), z, progress)
+    table = table.scaled_to(plan.yields(z, progress))
+    cells, warning = merge_sparse_cells(table, plan.case.components, max(settings.binning.merge_below, 1.0))
+    table, binning = table.joined(cells), binning.joined(cells)
+    templates = build_joint_templates(
+        table,
+        plan.case.components,
+        plan.nuisances,
+        true_points=true,
+        normalisations=plan.case.normalisations,
+    )
+    setup = Setup(strategy, BINNING, seed, points, templates, None, binning)
+    return setup, [f"{strategy}, anchored: {warning}"] if warning else []
+
+
+def filled(
+    plan: Plan,
+    observable: AbstractObservable,
+    binning: JointBinning,
+    rows: np.ndarray,
+    z: np.ndarray,
+    progress: Progress,
+) -> JointTable:
+    """Return the cells filled with events `rows` at the points `z`, `[pair, nuisance]`."""
+    return joint_score(
+        observable, plan.case, plan.table, rows, plan.split.scorer, z, binning, progress=progress
+    )

@@ -1,0 +1,61 @@
+"""One score in bins: scored once, binned in every way that was asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from systwise.cases import Progress, relabelled
+from systwise.learn import AbstractObservable
+from systwise.study._binning import choose_edges, uniform_bins
+from systwise.study._measure import Setup
+from systwise.study._plan import Plan
+from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, score
+
+
+def fine_grid(plan: Plan) -> FineGrid:
+    """Return the fine bins in which the study's uniform binning is exact."""
+    return FineGrid.holding(uniform_bins(plan.settings.binning, plan.case))
+
+
+def moves(plan: Plan, observable: AbstractObservable) -> bool:
+    """Return whether the observable depends on a hypothesis that the study has."""
+    return observable.moving and any(nuisance.kind != "norm" for nuisance in plan.nuisances)
+
+
+def binned_setups(
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    observable: AbstractObservable,
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> tuple[list[Setup], list[str]]:
+    """Score the events once and return what is fitted, one setup a binning, with warnings."""
+    true = [plan.nuisance_values(point) for point in points]
+    moving = moves(plan, observable)
+
+    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
+        pairs = anchor_pairs(plan.nuisances, true, moving)
+        table = score(
+            observable,
+            plan.case,
+            plan.table,
+            np.flatnonzero(mask),
+            plan.split.scorer,
+            pairs,
+            grid=fine_grid(plan),
+            progress=relabelled(progress, f"score {strategy}"),
+        )
+        return table.scaled_to(plan.yields(pairs.z_true, progress))
+
+    measuring = scored(plan.split.template, true, moving)
+    choosing = scored(plan.split.binning, [], False)
+    setups, warnings = [], []
+    for name in plan.settings.binning.names:
+        edges, said = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
+        warnings += [f"{strategy}, {name} binning: {warning}" for warning in said]
+        templates = build_templates(
+            measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=moving
+        )
+        setups.append(Setup(strategy, name, seed, points, templates, measuring))
+    return setups, warnings
