@@ -152,6 +152,7 @@ def test_the_learned_ratio_follows_the_exact_one(problem, trained):
         assert np.corrcoef(logit, truth)[0, 1] > 0.995
 
 
+@pytest.mark.slow
 def test_the_network_form_and_ensembles_have_the_same_shape(problem):
     small = {"network": {"layers": 1, "width": 8}, "training": {"batch": 512, "passes": 1, "minimum_steps": 64}}
     trained = validate(Ratio, {**small, "form": "network", "contrasts": 2, "ensemble": 2, "degree": 2}).fit(problem, 0)

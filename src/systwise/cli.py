@@ -118,54 +118,149 @@ def _overrides(assignments: list[str]) -> dict[str, Any]:
     return tree
 
 
+Case = Annotated[str, typer.Argument(help="A case of `systwise cases`.")]
+Strategies = Annotated[str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")]
+Seeds = Annotated[int | None, typer.Option(help="Trainings a strategy.")]
+Seed = Annotated[int | None, typer.Option(help="First seed.")]
+True_ = Annotated[
+    list[str],
+    typer.Option("--true", metavar="NAME=VALUE", help="True point, e.g. angle=1.2 or tes=0.9,mu=2. Repeatable."),
+]
+Out = Annotated[Path | None, typer.Option(help="Output directory (default: systwise-CASE).")]
+Config = Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a file.")]
+Preset = Annotated[str | None, typer.Option(help="Named settings of the case, e.g. paper.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A small version, for a first look.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what the output directory holds.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Keep the pseudo-experiments done so far, run the missing ones.")
+]
+
+
 @app.command()
 def run(
-    case: Annotated[str, typer.Argument(help="A case of `systwise cases`.")],
-    strategies: Annotated[
-        str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Trainings a strategy.")] = None,
-    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
-    true: Annotated[
-        list[str], typer.Option(metavar="NAME=VALUE", help="True point, e.g. angle=1.2 or tes=0.9,mu=2. Repeatable.")
-    ] = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Output directory (default: systwise-CASE).")] = None,
+    case: Case,
+    strategies: Strategies = None,
+    seeds: Seeds = None,
+    seed: Seed = None,
+    true: True_ = [],  # noqa: B006
+    out: Out = None,
     set_: Set = [],  # noqa: B006
-    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a file.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Named settings of the case, e.g. paper.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small version, for a first look.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace what the output directory holds.")] = False,
+    config: Config = None,
+    preset: Preset = None,
+    quick: Quick = False,
+    toys: Annotated[
+        int | None, typer.Option(metavar="N", help="Check coverage with N pseudo-experiments each.")
+    ] = None,
+    force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Train all strategies, fit with each, and write results, figures and a report."""
     with one_sentence(debug):
-        _prepare_process()
-        from systwise.report import summary_table, write_report
-        from systwise.study import merge_settings, parse_point, read_config, resolve_settings, run_study
+        overrides = _given(set_, strategies, seeds, seed, true, {"count": toys})
+        _study(case, overrides, out or Path(f"systwise-{case}"), config, preset, quick, force, False)
 
-        overrides = _overrides(set_)
-        given = {"seeds": seeds, "seed": seed}
-        overrides = merge_settings(overrides, {key: value for key, value in given.items() if value is not None})
-        if strategies is not None:
-            overrides["strategies"] = [name.strip() for name in strategies.split(",") if name.strip()]
-        if true:
-            overrides["true"] = [parse_point(text) for text in true]
-        settings = resolve_settings(case, preset, quick, read_config(config) if config else None, overrides)
-        folder = out or Path(f"systwise-{case}")
+
+@app.command(name="toys")
+def toys_command(
+    case: Case,
+    toys: Annotated[
+        int, typer.Option(metavar="N", help="Pseudo-experiments a strategy, observable and true point.")
+    ] = 1000,
+    first: Annotated[int, typer.Option(metavar="I", help="Number of the first one, for runs in parts.")] = 0,
+    strategies: Strategies = None,
+    seeds: Seeds = None,
+    seed: Seed = None,
+    true: True_ = [],  # noqa: B006
+    out: Out = None,
+    set_: Set = [],  # noqa: B006
+    config: Config = None,
+    preset: Preset = None,
+    quick: Quick = False,
+    resume: Resume = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Check by pseudo-experiments that intervals hold what they promise: bias, spread, pull and coverage.
+
+    Pseudo-experiment number i depends on the seed and i only. Run parts anywhere with --first, and join
+    them with `systwise merge`.
+    """
+    with one_sentence(debug):
+        overrides = _given(set_, strategies, seeds, seed, true, {"count": toys, "first": first})
+        _study(case, overrides, out or Path(f"systwise-{case}-toys"), config, preset, quick, force, resume)
+
+
+@app.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Output directories of `systwise toys` with different --first.")],
+    out: Annotated[Path, typer.Option(help="Output directory.")],
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Join pseudo-experiments that were run in parts."""
+    with one_sentence(debug):
+        from systwise.report import toy_table, write_report
+        from systwise.study import merge_studies
+
+        results = merge_studies(parts, out, force)
+        page = write_report(out)
         console = Console()
-        with progress_bars(console) as progress:
-            results = run_study(
-                case, settings, folder, force=force, progress=progress, command=shlex.join(["systwise", *sys.argv[1:]])
-            )
-            progress("report", 0, 1)
-            start = time.perf_counter()
-            page = write_report(folder)
-            results.with_report_seconds(time.perf_counter() - start).save(folder / "results.json")
-            progress("report", 1, 1)
-        for warning in results.warnings:
-            console.print(f"[yellow]warning:[/] {_escape(warning)}", soft_wrap=True)
-        console.print(summary_table(results))
+        console.print(toy_table(results))
         console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
+
+
+def _given(
+    assignments: list[str],
+    strategies: str | None,
+    seeds: int | None,
+    seed: int | None,
+    true: list[str],
+    toys: dict[str, int | None],
+) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    from systwise.study import merge_settings, parse_point
+
+    overrides = _overrides(assignments)
+    numbers: dict[str, Any] = {"seeds": seeds, "seed": seed, "toys": {k: v for k, v in toys.items() if v is not None}}
+    overrides = merge_settings(overrides, {key: value for key, value in numbers.items() if value not in (None, {})})
+    if strategies is not None:
+        overrides["strategies"] = [name.strip() for name in strategies.split(",") if name.strip()]
+    if true:
+        overrides["true"] = [parse_point(text) for text in true]
+    return overrides
+
+
+def _study(
+    case: str,
+    overrides: dict[str, Any],
+    folder: Path,
+    config: Path | None,
+    preset: str | None,
+    quick: bool,
+    force: bool,
+    resume: bool,
+) -> None:
+    """Run a study, write its report and print its tables."""
+    _prepare_process()
+    from systwise.report import summary_table, toy_table, write_report
+    from systwise.study import read_config, resolve_settings, run_study
+
+    settings = resolve_settings(case, preset, quick, read_config(config) if config else None, overrides)
+    console = Console()
+    with progress_bars(console) as progress:
+        command = shlex.join(["systwise", *sys.argv[1:]])
+        results = run_study(case, settings, folder, force=force, resume=resume, progress=progress, command=command)
+        progress("report", 0, 1)
+        start = time.perf_counter()
+        page = write_report(folder)
+        results.with_report_seconds(time.perf_counter() - start).save(folder / "results.json")
+        progress("report", 1, 1)
+    for warning in results.warnings:
+        console.print(f"[yellow]warning:[/] {_escape(warning)}", soft_wrap=True)
+    console.print(summary_table(results))
+    if results.toys:
+        console.print(toy_table(results))
+    console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
 
 
 @app.command()

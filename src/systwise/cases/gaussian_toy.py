@@ -69,7 +69,9 @@ class GaussianToySettings(Settings):
     constraint: Literal["gaussian", "auxiliary"] = "gaussian"
     """`gaussian`: N(angle, angle_width); `auxiliary`: the paper's 4-bin measurement."""
     events: int = Field(2_000_000, ge=1000)
-    """Simulated events, half of them signal."""
+    """Simulated events."""
+    signal_fraction: float = Field(0.5, gt=0, lt=1)
+    """Fraction of the simulated events that is signal."""
 
 
 # Profiled over the paper's 21 angles from 0 to pi/2, which are the anchors as well.
@@ -218,9 +220,10 @@ class GaussianToy(AbstractCase):
         return GaussianTruth(self.settings)
 
     def load(self, seed: int, progress: Progress = no_progress) -> EventTable:
-        """Draw the events at the nominal angle; signal and background alternate in id."""
+        """Draw the events at the nominal angle; signal and background are mixed evenly in id."""
         s = self.settings
-        process = (np.arange(s.events) % 2).astype(np.int8)
+        # Spread evenly over the ids; half of each alternates.
+        process = np.diff(np.floor(np.arange(s.events + 1) * s.signal_fraction)).astype(np.int8)
         weights = np.zeros((s.events, 2), np.float32)
         is_signal = process == SIGNAL
         weights[is_signal, 0] = s.signal / is_signal.sum()

@@ -23,6 +23,8 @@ from systwise.fit._profile import poi_number, profile_many
 
 BANDS = (-2, -1, 0, 1, 2)
 """Standard deviations of the bands around an expected median."""
+POINTS = 96
+"""Tested values in one call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +71,34 @@ def profile_ratio(model: Model, data: Data, values: Sequence[float] | np.ndarray
     number, points = poi_number(model, poi), np.atleast_1d(np.asarray(values, dtype=np.float64))
     name, (low, high) = model.components.pois[number], model.components.ranges[number]
     if low > 0 or high <= 0:
-        raise FitError(f"test of {name}: its range [{low:g}, {high:g}] must hold zero and values above; widen the range")
+        raise FitError(
+            f"test of {name}: its range [{low:g}, {high:g}] must hold zero and values above; widen the range"
+        )
     outside = points[(points < 0) | (points > high) | ~np.isfinite(points)]
     if len(outside):
         raise FitError(f"test of {name} = {outside[0]:g}: give values from 0 to {high:g}, the end of its range")
     bounded = not_below_zero(model, number)
     free = fit_many(bounded, data, number, levels=(), stat_only=False)
-    held = profile_many(bounded, data, points, number)
-    # The scan's values are candidates too: a test statistic is never negative.
-    lowest = np.fmin(free.nll, held.nll.min(axis=1))
-    return ProfileRatio(points, held.nll, free.estimate, lowest, free.converged & held.converged.all(axis=1))
+    nll, good = _held(bounded, data, points, number)
+    # The tested values are candidates too: a test statistic is never negative.
+    lowest = np.fmin(free.nll, nll.min(axis=1))
+    return ProfileRatio(points, nll, free.estimate, lowest, free.converged & good.all(axis=1))
+
+
+def _held(model: Model, data: Data, points: np.ndarray, poi: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return NLL at the tested values and whether to believe it, each `[data, value]`."""
+    name = model.components.pois[poi]
+    if len(points) == 1:
+        # The functions that the free fit has compiled already.
+        one = fit_many(model, data, poi, fixed={name: float(points[0])}, levels=(), stat_only=False)
+        return one.nll[:, None], one.converged[:, None]
+    parts = []
+    for begin in range(0, len(points), POINTS):
+        # Always as many values: each other number would be another compilation.
+        index = np.minimum(np.arange(begin, begin + POINTS), len(points) - 1)
+        parts.append(profile_many(model, data, points[index], poi))
+    nll, good = (np.concatenate([getattr(p, what) for p in parts], axis=1) for what in ("nll", "converged"))
+    return nll[:, : len(points)], good[:, : len(points)]
 
 
 def not_below_zero(model: Model, poi: int) -> Model:
@@ -132,12 +152,18 @@ class Discovery:
         )
         return [(name, spread(values)) for name, values in rows]
 
+    @property
+    def _foot(self) -> list[str]:
+        return [f"verdict: {self.verdict}"]
+
     def __str__(self) -> str:
         """Return the table as text."""
-        return text_table(("discovery", "value"), self._cells(), [f"verdict: {self.verdict}"])
+        return text_table(("discovery", "value"), self._cells(), self._foot)
 
     def _repr_html_(self) -> str:
-        return html_table(("discovery", "value"), self._cells(), [f"verdict: {self.verdict}"], bool(np.all(self.converged)))
+        return html_table(
+            ("discovery", "value"), self._cells(), [f"verdict: {self.verdict}"], bool(np.all(self.converged))
+        )
 
 
 def q0(model: Model, data: Data, poi: int | str = 0) -> Discovery:
@@ -250,7 +276,7 @@ def expected_significance(
     return ExpectedSignificance(name, mu, median, bands, bool(test.converged), test.verdict)  # type: ignore[arg-type]
 
 
-def said(converged: Bool[np.ndarray, "..."]) -> str:
+def said(converged: Bool[np.ndarray, "*data"]) -> str:
     """Return the verdict on one fit or many."""
     flags = np.atleast_1d(converged)
     if flags.all():
@@ -258,7 +284,7 @@ def said(converged: Bool[np.ndarray, "..."]) -> str:
     return "NOT converged" if flags.size == 1 else f"NOT converged in {np.sum(~flags)} of {flags.size} data sets"
 
 
-def spread(values: Float64[np.ndarray, "..."]) -> str:
+def spread(values: Float64[np.ndarray, "*data"]) -> str:
     """Return a number, or median and central 68 % of several."""
     if np.ndim(values) == 0:
         return plain(float(values))

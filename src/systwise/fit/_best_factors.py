@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
@@ -29,11 +30,11 @@ def best_factors(model: Model, data: Data, values: Mapping[str, float]) -> Float
     """
     if model.variance is None:
         return np.ones(model.bins)
-    counts = np.asarray(data.counts)[:, None, None]
-    known = (np.ones(model.bins) if data.simulated is None else data.simulated)[:, None, None]
-    simulated, nu = (array[:, None, None] for array in simulated_part(model, values))
+    known = np.ones(model.bins) if data.simulated is None else data.simulated
+    parts = (*simulated_part(model, values), np.asarray(data.counts), known)
+    simulated, nu, counts, centres = (jnp.asarray(array)[:, None, None] for array in parts)
     lik = dataclasses.replace(model.likelihood(), variance=model.variance[: model.bins])
-    return np.asarray(simulation_factor(lik, nu, simulated, counts, known))[:, 0, 0]
+    return np.asarray(simulation_factor(lik, nu, simulated, counts, centres))[:, 0, 0]
 
 
 def simulated_part(

@@ -33,7 +33,7 @@ class LinearFactor:
         nuisance: number of the nuisance.
     """
 
-    mask: Float[Array | np.ndarray, "component *bin"]
+    mask: Float[Array | np.ndarray, component * bin]
     nuisance: int = dataclasses.field(metadata={"static": True})
     additive: bool = dataclasses.field(default=False, metadata={"static": True})
 

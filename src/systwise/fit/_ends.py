@@ -138,9 +138,7 @@ def find_ends(
 
     def body(s: _State) -> _State:
         value, slope, x = profiled(s.crossing.at, s.x)
-        moved = advance(
-            s.crossing, value - reference, slope, start[poi][:1], side, level, lowest, highest, s.iteration
-        )
+        moved = advance(s.crossing, value - reference, slope, start[poi][:1], side, level, lowest, highest, s.iteration)
         return _State(moved, x, s.iteration + 1)
 
     point = [array[:1] for array in start]

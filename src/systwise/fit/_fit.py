@@ -144,7 +144,9 @@ def _ranges(model: Model, fixed: Fixed, sets: int) -> tuple[np.ndarray, np.ndarr
         j = names.index(name)
         values = np.asarray(value, dtype=np.float64)
         if values.shape not in ((), (sets,)) or not np.all(np.isfinite(values)):
-            raise FitError(f"fixed: '{name}' needs a finite number or one a data set ({sets}), got shape {values.shape}")
+            raise FitError(
+                f"fixed: '{name}' needs a finite number or one a data set ({sets}), got shape {values.shape}"
+            )
         if np.any(values < low[j] - 1e-9) or np.any(values > high[j] + 1e-9):
             raise FitError(
                 f"fixed: {name}={values.ravel()[0]:g} is outside its range [{low[j, 0]:g}, {high[j, 0]:g}]; "

@@ -73,11 +73,15 @@ def histfactory_model(
         nuisances.append(Nuisance(name, nominal, (low, high), (low, high), anchors))
         fixed = bool(configured.get(name, {}).get("fixed", False))
         if fixed:
-            raise ConfigError(f"workspace: parameter '{name}' is fixed; fix it in the fit instead (fit(..., fixed=...))")
+            raise ConfigError(
+                f"workspace: parameter '{name}' is fixed; fix it in the fit instead (fit(..., fixed=...))"
+            )
         constraints.append(GaussianConstraint(name, width))
         if name in layout.lumi:
             if nominal != 1:
-                raise ConfigError(f"workspace: '{name}' has auxdata {nominal:g}; a factor on yields must be 1 nominally")
+                raise ConfigError(
+                    f"workspace: '{name}' has auxdata {nominal:g}; a factor on yields must be 1 nominally"
+                )
             effects.append(LinearFactor(layout.lumi[name], number))
         if name in layout.rates:
             up, down = layout.rates[name]

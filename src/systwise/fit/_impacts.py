@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from systwise.errors import FitError
-from systwise.fit._auxiliary_shifts import Shift, prefit_widths, shifts_of
+from systwise.fit._auxiliary_shifts import prefit_widths, shifts_of
 from systwise.fit._best_factors import best_factors
 from systwise.fit._data import Data, stack
 from systwise.fit._fit import fit, fit_many
@@ -92,7 +92,7 @@ class Impacts:
 
     @property
     def closure(self) -> float | None:
-        """Quadrature sum of all shifts, of counts and of auxiliary data, over the total: 1 where responses are linear."""
+        """Quadrature sum of the shifts of counts and auxiliary data over the total: 1 where responses are linear."""
         if self.total is None or self.statistical_by_shifts is None:
             return None
         return math.hypot(self.systematic, self.statistical_by_shifts) / self.total
@@ -109,7 +109,7 @@ class Impacts:
         def share(value: float | None) -> str:
             return "-" if not self.total or value is None else f"{100 * value / self.total:.1f} %"
 
-        cells = [
+        cells: list[tuple[str, ...]] = [
             (r.nuisance, signed(r.up), signed(r.down), plain(r.size, 4), share(r.size), r.remark) for r in self.rows
         ]
         sums: list[tuple[str, float | None]] = [(f"group {name}", size) for name, size in self.groups.items()]
@@ -131,9 +131,7 @@ class Impacts:
         return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.converged)
 
 
-def impacts(
-    model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None
-) -> Impacts:
+def impacts(model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None) -> Impacts:
     """Return the impact of each nuisance, of groups, and the statistical part, all from one stacked call.
 
     Args:
@@ -245,9 +243,8 @@ def _count_shifts(
         step = STEP * deviation
         lowest = min(step, counts[b])
         move = np.eye(model.bins)[b]
-        pairs.append(
-            (dataclasses.replace(data, counts=counts + step * move), dataclasses.replace(data, counts=counts - lowest * move))
-        )
+        up, down = counts + step * move, counts - lowest * move
+        pairs.append((dataclasses.replace(data, counts=up), dataclasses.replace(data, counts=down)))
         scale.append(2 * deviation / (step + lowest) if step > 0 else 0.0)
     return pairs, np.array(scale)
 
@@ -270,7 +267,7 @@ def _refitted(
 def _impact(name: str, change: np.ndarray, done: np.ndarray, constrained: bool) -> Impact:
     """Return the row of one nuisance."""
     if not len(change):
-        remark = "its auxiliary observation tells nothing" if constrained else "free: part of the statistical uncertainty"
+        remark = "its auxiliary observation tells nothing" if constrained else "free: in the statistical part"
         return Impact(name, None, None, remark)
     up, down = (float(value) if np.isfinite(value) else None for value in change[0])
     remark = ""
@@ -300,7 +297,9 @@ def _verdict(
         notes.append("the shifts' sum exceeds the total: the response to them is not linear, or a minimum is twofold")
     elif by_shifts is not None and abs(math.hypot(systematic, by_shifts) / result.sigma - 1) > CLOSED:
         ratio = math.hypot(systematic, by_shifts) / result.sigma
-        notes.append(f"shifts of counts and auxiliary data add up to {ratio:.2f} of the total: responses are not linear")
+        notes.append(f"shifts of counts and auxiliary data add up to {ratio:.2f} of the total: not linear")
     if result.second_minimum is not None and result.second_minimum.rise < 2:
-        notes.append(f"a second minimum lies only {result.second_minimum.rise:.2g} higher, shifted fits may change over")
+        notes.append(
+            f"a second minimum lies only {result.second_minimum.rise:.2g} higher, shifted fits may change over"
+        )
     return "; ".join(notes)

@@ -223,9 +223,7 @@ def counts_jet(lik: Likelihood, observed: Observed, z: Sequence[Array], free: Se
     place = {lik.pois + j: number for number, j in enumerate(lik.morphed)}
     moving = [i for i in free if i >= lik.pois]
     first = [slopes[place[i]] if i in place else zero for i in moving]
-    second = [
-        [curvatures[place[i]][place[j]] if i in place and j in place else zero for j in moving] for i in moving
-    ]
+    second = [[curvatures[place[i]][place[j]] if i in place and j in place else zero for j in moving] for i in moving]
     return value, first, second
 
 

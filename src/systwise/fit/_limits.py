@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from scipy.stats import norm
 
 from systwise.errors import FitError
-from systwise.fit._asymptotics import BANDS, not_below_zero, profile_ratio
+from systwise.fit._asymptotics import BANDS, POINTS, not_below_zero, profile_ratio
 from systwise.fit._best_factors import best_factors, simulated_part
 from systwise.fit._data import Data, asimov, stack
 from systwise.fit._fit import fit_many
@@ -18,9 +18,8 @@ from systwise.fit._model import Model
 from systwise.fit._printed import html_table, plain, text_table
 from systwise.fit._profile import poi_number
 
-POINTS = 96
-"""Tested values in one call of the search for a limit."""
 ROUNDS = 4
+"""Calls in the search for a limit, each with closer values than the one before."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,9 +34,7 @@ def materialised(go: Bool[Array, ""], function: Callable[..., T], *operands: Any
 
     shapes = jax.eval_shape(arrays_of, *operands)
     arrays = iter(
-        jax.lax.cond(
-            go, arrays_of, lambda *_: [jnp.zeros(shape.shape, shape.dtype) for shape in shapes], *operands
-        )
+        jax.lax.cond(go, arrays_of, lambda *_: [jnp.zeros(shape.shape, shape.dtype) for shape in shapes], *operands)
     )
     tree, constants = structure
     return jax.tree.unflatten(tree, [next(arrays) if value is None else value for value in constants])

@@ -194,9 +194,7 @@ class Model:
         return value[:, : self.bins, 0, 0]
 
     @in_float64
-    def nll(
-        self, theta: Values, z: Values, data: Data, factors: Float64[np.ndarray, " bin"] | None = None
-    ) -> float:
+    def nll(self, theta: Values, z: Values, data: Data, factors: Float64[np.ndarray, " bin"] | None = None) -> float:
         """Return the negative log-likelihood of one data set.
 
         `drop`: `sum_b [nu - n ln nu]`; `poisson` adds `ln n!`; `deviance` is

@@ -58,7 +58,9 @@ def normalisation_effects(
     effects: list[Effect] = []
     for rate in normalisations:
         if rate.nuisance not in names:
-            raise ConfigError(f"normalisation '{rate.nuisance}': no such nuisance (known: {', '.join(names) or 'none'})")
+            raise ConfigError(
+                f"normalisation '{rate.nuisance}': no such nuisance (known: {', '.join(names) or 'none'})"
+            )
         unknown = [name for name in rate.components if name not in components.names]
         if unknown:
             raise ConfigError(

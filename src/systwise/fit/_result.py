@@ -49,7 +49,6 @@ class FitResult:
         verdict: all of this in a sentence.
         pois: the parameters of interest.
         fixed: parameters that were held at a value.
-        unbinned: the likelihood is a sum over events.
     """
 
     poi: str
@@ -71,7 +70,6 @@ class FitResult:
     verdict: str
     pois: tuple[str, ...]
     fixed: tuple[str, ...] = ()
-    unbinned: bool = False
 
     @property
     def estimate(self) -> float:
@@ -125,7 +123,7 @@ class FitResult:
             where = ", ".join(f"{name} = {value:.4g}" for name, value in self.second_minimum.nuisances.items())
             rows.append(("second minimum", f"{where}, NLL higher by {self.second_minimum.rise:.3g}"))
         kind = f"moving ({self.convention}; counts interpolated between anchors)" if self.moving else "fixed"
-        kind = "every event (unbinned)" if self.unbinned else kind
+        kind = "every event (unbinned)" if self.convention == "unbinned" else kind
         rows.append(("observable", kind))
         rows.append(("NLL", f"{self.nll:.4f}"))
         rows.append(("gradient", f"{self.gradient_norm:.1e} standard deviations"))
@@ -177,7 +175,6 @@ class FitResults:
         stat_ends: the first two with nuisances fixed.
         fixed: parameters held at a value.
         levels: rises at which `ends` were asked for.
-        unbinned: the likelihood is a sum over events.
     """
 
     names: tuple[str, ...]
@@ -202,7 +199,6 @@ class FitResults:
     stat_ends: Float64[np.ndarray, "data 2"]
     fixed: tuple[str, ...] = ()
     levels: tuple[float, ...] = (0.5, 2.0)
-    unbinned: bool = False
 
     def __len__(self) -> int:
         """Return the number of fits."""
@@ -271,7 +267,6 @@ class FitResults:
             verdict=self._verdict(index, converged, at_boundary, ends),
             pois=self.pois,
             fixed=self.fixed,
-            unbinned=self.unbinned,
         )
 
     def _second(self, index: int) -> SecondMinimum | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import contourpy
 import numpy as np
@@ -16,7 +17,7 @@ from systwise.fit._fit import fit, fit_many
 from systwise.fit._model import Model
 from systwise.fit._printed import html_table, text_table
 from systwise.fit._profile import Profile
-from systwise.fit._result import FitResult, FitResults
+from systwise.fit._result import FitResult
 
 LEVELS = (0.6827, 0.9545)
 """Probabilities of one and two standard deviations."""
@@ -87,7 +88,8 @@ class Profile2D:
         notes = [f"best fit: {self.best.verdict}"]
         impossible = ~np.isfinite(self.nll)
         if impossible.any():
-            notes.append(f"{impossible.sum()} of {self.nll.size} points have no minimum: no expected counts were found possible there")
+            where = f"{impossible.sum()} of {self.nll.size} points"
+            notes.append(f"{where} have no minimum: no possible expected counts were found")
         bad = ~self.converged & ~impossible
         if bad.any():
             i, j = (int(k) for k in np.argwhere(bad)[0])
@@ -97,14 +99,17 @@ class Profile2D:
         if lower > 1e-6:
             notes.append(f"the scan lies {lower:.2g} below the fit")
         edge = np.concatenate([self.rise[0], self.rise[-1], self.rise[:, 0], self.rise[:, -1]])
-        notes += [
-            f"the {100 * probability:.2f} % contour leaves the grid" for probability, rise in self.levels.items() if edge.min() < rise
-        ]
+        for probability, rise in self.levels.items():
+            if edge.min() < rise:
+                notes.append(f"the {100 * probability:.2f} % contour leaves the grid")
         return "; ".join(notes)
 
     def _cells(self) -> list[tuple[str, str]]:
         cells = [(name, f"{self.best.estimates[name]:.6g}") for name in self.names]
-        cells += [("grid", f"{len(self.x)} x {len(self.y)}"), ("converged", f"{self.converged.sum()} of {self.nll.size}")]
+        cells += [
+            ("grid", f"{len(self.x)} x {len(self.y)}"),
+            ("converged", f"{self.converged.sum()} of {self.nll.size}"),
+        ]
         for probability, rise in self.levels.items():
             inside = self.rise <= rise
             for name, values, axis in zip(self.names, (self.x, self.y), (1, 0), strict=True):
@@ -146,7 +151,7 @@ def profile_2d(model: Model, data: Data, x: Axis, y: Axis) -> Profile2D:
         names=names,
         x=points[0],
         y=points[1],
-        nll=np.where(np.isnan(fits.nll), np.inf, fits.nll).reshape(shape),
+        nll=fits.nll.reshape(shape),
         parameters=fits.values.reshape(*shape, -1),
         parameter_names=fits.names,
         converged=fits.converged.reshape(shape),
@@ -177,12 +182,12 @@ def profile_parameter(model: Model, data: Data, name: str, values: Sequence[floa
     return Profile(
         poi=name,
         values=points,
-        nll=np.where(np.isnan(fits.nll), np.inf, fits.nll),
+        nll=fits.nll,
         slope=fits.gradient[:, fits.names.index(name)],
         theta=fits.values[:, :pois],
         nuisances=fits.values[:, pois:],
         converged=fits.converged,
-        at_boundary=at_end[others].any(axis=0),
+        at_boundary=np.asarray(at_end[others].any(axis=0), dtype=bool),
     )
 
 
@@ -203,10 +208,31 @@ def _increasing(name: str, values: Sequence[float] | np.ndarray) -> Float64[np.n
     return points
 
 
-def _held(model: Model, data: Data, fixed: dict[str, np.ndarray]) -> FitResults:
+class _Held(NamedTuple):
+    """Minima at held values; leading axis: points."""
+
+    names: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    nll: np.ndarray
+    values: np.ndarray
+    gradient: np.ndarray
+    converged: np.ndarray
+
+
+def _held(model: Model, data: Data, fixed: dict[str, np.ndarray]) -> _Held:
     """Return the minimum for each set of held values `[point]`."""
     count = len(next(iter(fixed.values())))
     copies = data.batch()[np.zeros(count, dtype=np.int64)]
     # Where no expected counts are possible the NLL is infinite, and so are both of its minima.
     with np.errstate(invalid="ignore"):
-        return fit_many(model, copies, fixed=fixed, levels=(), stat_only=False)
+        many = fit_many(model, copies, fixed=fixed, levels=(), stat_only=False)
+        held = _Held(many.names, many.ranges, many.nll.copy(), many.values.copy(), many.gradient.copy(), many.converged)
+        good = held.converged.copy()
+        for i in np.flatnonzero(~good):
+            # One by one the starts are at the held values, too: that finds minima far from the common starts.
+            alone = {name: float(values[i]) for name, values in fixed.items()}
+            one = fit_many(model, data, fixed=alone, levels=(), stat_only=False)
+            if np.isnan(held.nll[i]) or not one.nll[0] > held.nll[i] + 1e-9:
+                held.nll[i], held.values[i], held.gradient[i] = one.nll[0], one.values[0], one.gradient[0]
+                good[i] = one.converged[0]
+    return held._replace(nll=np.where(np.isnan(held.nll), np.inf, held.nll), converged=good)

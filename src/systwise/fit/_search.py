@@ -256,7 +256,13 @@ def descend(
 
 
 def _descend_some(
-    lik: Likelihood, observed: Observed, starts: Starts, x: list[Array], free: tuple[int, ...], bounds: Bounds, wanted: Array
+    lik: Likelihood,
+    observed: Observed,
+    starts: Starts,
+    x: list[Array],
+    free: tuple[int, ...],
+    bounds: Bounds,
+    wanted: Array,
 ) -> Minimum:
     """Minimise as `descend` does where `wanted`, `[point, data]`; elsewhere the value is infinite.
 
@@ -270,7 +276,13 @@ def _descend_some(
     no = jnp.zeros(wanted.shape, bool)
     count = range(len(free))
     blank = Minimum(
-        [jnp.broadcast_to(x[i], wanted.shape) for i in free], like, [like] * len(free), [[like for _ in count] for _ in count], like, no, no
+        [jnp.broadcast_to(x[i], wanted.shape) for i in free],
+        like,
+        [like] * len(free),
+        [[like for _ in count] for _ in count],
+        like,
+        no,
+        no,
     )
     return _finished(run, observed, blank, wanted, x, bounds, max(1, wanted.size // 8))
 

@@ -24,7 +24,7 @@ from systwise.fit._result import FitResult, FitResults
 from systwise.fit._unbinned_ends import ITERATIONS, find_ends
 from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel, Values, blocks_for
 from systwise.fit._unbinned_sums import BLOCK, Events, Extended, evaluate, smallest_share
-from systwise.parameters._basis import ChebyshevBasis
+from systwise.parameters import ChebyshevBasis
 from systwise.precision import in_float64
 
 SAMPLE = 2 * BLOCK

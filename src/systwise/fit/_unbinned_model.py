@@ -23,7 +23,7 @@ from systwise.parameters import (
     Normalisation,
     Nuisance,
 )
-from systwise.parameters._basis import ChebyshevBasis
+from systwise.parameters import ChebyshevBasis
 from systwise.precision import in_float64
 
 Values = Mapping[str, float] | Sequence[float] | np.ndarray | float

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from systwise.fit._morph import Morph
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation
-from systwise.parameters._basis import ChebyshevBasis
+from systwise.parameters import ChebyshevBasis
 
 BLOCK = 4096
 """Events a block: working arrays stay in the cache."""

@@ -12,7 +12,7 @@ from systwise.errors import FitError
 from systwise.fit._result import FitResult
 from systwise.fit._unbinned import fit_unbinned
 from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel
-from systwise.parameters._basis import ChebyshevBasis, chebyshev_basis
+from systwise.parameters import ChebyshevBasis, chebyshev_basis
 from systwise.precision import in_float64
 
 LogRatios = Callable[[Float[np.ndarray, " nuisance"]], Float[np.ndarray, "event component"]]

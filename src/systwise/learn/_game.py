@@ -69,11 +69,11 @@ def draw_between(low: list[float], high: list[float]) -> Draw:
 
 
 class Batch(eqx.Module):
-    """What a step sees: varied features, the nuisance values behind them, balanced weights of both classes."""
+    """What a step sees: varied features, the nuisance values behind them, balanced weights of the classes."""
 
     features: Float[Array, "event feature"]
     z: Float[Array, "event nuisance"]
-    weights: Float[Array, "event 2"]
+    weights: Float[Array, "event class"]
 
 
 def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: Key[Array, ""]) -> Batch:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from systwise.events import Events
 from systwise.learn._observable import AbstractObservable
 from systwise.learn._ratio_network import AbstractRatioNetwork, PolynomialRatio
-from systwise.parameters._basis import ChebyshevBasis
+from systwise.parameters import ChebyshevBasis
 
 
 class AbstractRatioObservable(AbstractObservable):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from systwise.learn._network import Scaler, evaluate
-from systwise.parameters._basis import ChebyshevBasis
+from systwise.parameters import ChebyshevBasis
 
 
 class AbstractRatioNetwork(eqx.Module):

@@ -18,15 +18,15 @@ class Task(eqx.Module):
     so a nuisance that changes a rate stays visible.
 
     Attributes:
-        classes: `[2, component]`, row 0 the numerator (signal), row 1 the denominator.
-        balance: `[2]` factors that give both classes the mean weight 1/2 an event at nominal.
+        classes: `[class, component]`; of two, row 0 is the numerator (signal), row 1 the denominator.
+        balance: `[class]` factors that give both classes the mean weight 1/2 an event at nominal.
     """
 
-    classes: Float[Array, "2 component"]
-    balance: Float[Array, 2]
+    classes: Float[Array, "class component"]
+    balance: Float[Array, " class"]
 
-    def weights(self, events: Events) -> Float[Array, "event 2"]:
-        """Return each event's balanced weight in the two classes."""
+    def weights(self, events: Events) -> Float[Array, "event class"]:
+        """Return each event's balanced weight in every class."""
         return (events.weights @ self.classes.T) * self.balance
 
 

@@ -1,5 +1,6 @@
 """Parameters of interest, nuisances and their constraints. Knows nothing about events."""
 
+from systwise.parameters._basis import ChebyshevBasis, chebyshev_basis
 from systwise.parameters._components import Components, signal_strength
 from systwise.parameters._constraints import (
     AbstractConstraint,
@@ -17,6 +18,7 @@ from systwise.parameters._nuisance import Nuisance, uniform_anchors
 __all__ = [
     "AbstractConstraint",
     "AsymmetricGaussianConstraint",
+    "ChebyshevBasis",
     "Components",
     "CorrelatedGaussian",
     "CountsConstraint",
@@ -26,6 +28,7 @@ __all__ = [
     "Normalisation",
     "Nuisance",
     "UniformConstraint",
+    "chebyshev_basis",
     "signal_strength",
     "uniform_anchors",
 ]

@@ -1,29 +1,24 @@
-"""Figures of what comes out: likelihood maps, profiled curves, and the summary of all widths."""
+"""Figures of likelihoods: maps over parameter of interest and nuisance, and profiled curves."""
 
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from systwise.report._layout import grid, mesh, multiples, note
-from systwise.report._numbers import significant
-from systwise.report._rows import TruePoint, binnings, find, main_entries, true_points
+from systwise.report._rows import Place, TruePoint, belongs, main_entries, true_points
 from systwise.report._style import GREY, looks, nuisance_label, poi_label
 from systwise.study import LikelihoodScan, Results
 
 
-def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, binning: str) -> list[LikelihoodScan]:
-    """Return the scans of a true point and binning, in the order of the table's rows."""
+def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, place: Place) -> list[LikelihoodScan]:
+    """Return the scans of a true point and group of binnings, in the order of the table's rows."""
     found = []
     for entry in main_entries(results):
         for scan in scans:
-            key = (scan.strategy, scan.observable, scan.convention, scan.binning)
-            if key == (entry.strategy, entry.observable, entry.convention, binning) and point.same(scan.true):
+            if belongs(scan, entry) and scan.binning in place.binnings and point.same(scan.true):
                 found.append(scan)
                 break
     return found
@@ -33,16 +28,16 @@ def _labels(results: Results) -> dict[tuple[str, str, str], str]:
     return {(e.strategy, e.observable, e.convention): e.label for e in main_entries(results)}
 
 
-def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning: str) -> Figure | None:
+def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place) -> Figure | None:
     """Draw the NLL over parameter of interest and nuisance, one panel a strategy and true point.
 
     Colours are delta NLL on a logarithmic scale; contours lie at 0.5 and 2, whose projections are
     the profiled 68 % and 95 % intervals.
     """
-    points = [p for p in true_points(results) if _own(scans, results, p, binning)]
+    points = [p for p in true_points(results) if _own(scans, results, p, place)]
     if not points:
         return None
-    table = {p.label: _own(scans, results, p, binning) for p in points}
+    table = {p.label: _own(scans, results, p, place) for p in points}
     first = table[points[0].label]
     keys = [(s.strategy, s.observable, s.convention) for s in first]
     labels = _labels(results)
@@ -104,13 +99,13 @@ def local_width(scan: LikelihoodScan) -> np.ndarray:
     return np.where(known, np.abs(scan.poi_values - scan.estimate_poi) / np.sqrt(2 * np.where(known, rise, 1)), np.nan)
 
 
-def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning: str) -> Figure | None:
+def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place) -> Figure | None:
     """Draw the profiled NLL of all strategies, one column a true point, with the ratio of widths.
 
     The ratio panel shows the width that each curve has at each value, over the bound where it is
     known and over the narrowest curve elsewhere.
     """
-    points = [p for p in true_points(results) if _own(scans, results, p, binning)]
+    points = [p for p in true_points(results) if _own(scans, results, p, place)]
     if not points:
         return None
     figure, axes = grid(
@@ -128,7 +123,7 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning:
     top, bounded = 1.5, False
     for column, point in enumerate(points):
         main, ratio = axes[:, column]
-        own = _own(scans, results, point, binning)
+        own = _own(scans, results, point, place)
         bound = next((r.bound for r in results.measurements if r.bound and point.same(r.true)), None)
         widths = [_width_at_half(scan) for scan in own]
         reference = bound or min((w for w in widths if np.isfinite(w)), default=np.nan)
@@ -151,7 +146,7 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], binning:
         if own and reach > 0:
             middle = own[0].estimate_poi
             main.set_xlim(middle - 1.05 * reach, middle + 1.05 * reach)
-        main.set_title(f"true {point.label}, {binning} binning")
+        main.set_title(f"true {point.label}, {place.title}")
         ratio.axhline(1, color="k", linewidth=0.8)
         if own:
             ratio.set_xlabel(poi_label(own[0].poi))
@@ -175,68 +170,3 @@ def _width_at_half(scan: LikelihoodScan) -> float:
         return float(x[inner] + (0.5 - y[inner]) / (y[outer] - y[inner]) * (x[outer] - x[inner]))
 
     return 0.5 * (crossing(inside[-1] + 1, inside[-1]) - crossing(inside[0] - 1, inside[0]))
-
-
-def summary_figure(results: Results, poi: str) -> Figure:
-    """Draw sigma of every strategy at every true point, one bar a binning, the bound as a line.
-
-    The dark part of a bar is the statistics-only width, the error bar the spread over seeds.
-    """
-    rows, points, kinds = main_entries(results), true_points(results), binnings(results)
-    look = looks([entry.strategy for entry in rows])
-    columns = min(len(points), 3)
-    lines = -(-len(points) // columns)
-    figure, axes = grid(
-        lines,
-        columns,
-        panel=(4.2, 0.45 + 0.27 * len(rows) * max(len(kinds), 1)),
-        margins=(1.75, 0.3, 0.65, 0.9),
-        space=(0.25, 0.75),
-        sharex=True,
-        sharey=True,
-    )
-    sigmas = [row.sigma.mean for row in results.summaries if row.poi == poi and row.sigma.mean is not None]
-    right = 1.32 * max(sigmas, default=1.0)
-    step = 0.8 / max(len(kinds), 1)
-    for axis in axes.flat[len(points) :]:
-        axis.set_visible(False)
-    for axis, point in zip(axes.flat, points, strict=False):
-        for height, entry in enumerate(rows):
-            for number, binning in enumerate(kinds):
-                y = height + (number - (len(kinds) - 1) / 2) * step
-                row = find(results, entry, point, binning, poi)
-                if row is None:
-                    continue
-                if row.sigma.mean is None:
-                    text = f"no interval ({row.converged}/{row.seeds} converged)"
-                    axis.text(0.01 * right, y, text, va="center", fontsize=8)
-                    continue
-                failed = row.converged < row.seeds
-                alpha = 0.45 if number == 0 and len(kinds) > 1 else 0.85
-                box = {"height": 0.86 * step, "color": look[entry.strategy].colour, "linewidth": 0}
-                axis.barh(y, row.sigma.mean, alpha=0.25 if failed else alpha, xerr=row.sigma.spread, ecolor="k", **box)
-                if row.sigma_stat_only.mean is not None:
-                    stat = min(row.sigma_stat_only.mean, row.sigma.mean)
-                    axis.barh(y, stat, height=0.3 * step, color="k", alpha=0.55, linewidth=0)
-                text = significant(row.sigma.mean) + (" not converged" if failed else "")
-                axis.text(row.sigma.mean + (row.sigma.spread or 0) + 0.015 * right, y, text, va="center", fontsize=8)
-        bound = next((r.bound for r in results.measurements if r.bound and r.poi == poi and point.same(r.true)), None)
-        if bound:
-            axis.axvline(bound, color="k", linestyle="--", linewidth=1.2)
-        axis.set_title(f"true {point.label}")
-        axis.set_xlabel(rf"$\sigma$({poi_label(poi)})")
-        axis.tick_params(labelbottom=True)
-    axes[0, 0].set_yticks(range(len(rows)), [entry.label for entry in rows])
-    axes[0, 0].set_ylim(len(rows) - 0.45, -0.55)
-    axes[0, 0].set_xlim(0, right)
-    for axis in axes.flat:
-        axis.tick_params(axis="y", length=0)
-    handles: list[Artist] = [
-        Patch(color=GREY, alpha=0.45 if n == 0 and len(kinds) > 1 else 0.85, label=f"{name} binning")
-        for n, name in enumerate(kinds)
-    ]
-    handles.append(Patch(color="k", alpha=0.55, label="statistics only"))
-    if any(record.bound for record in results.measurements):
-        handles.append(Line2D([], [], color="k", linestyle="--", label="Cramér–Rao bound"))
-    figure.legend(handles=handles, loc="upper center", ncols=2 if columns == 1 else len(handles), fontsize=9)
-    return figure

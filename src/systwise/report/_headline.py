@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from systwise.report._coverage import coverage_answers
 from systwise.report._numbers import excess, significant, with_error
 from systwise.report._rows import TruePoint, competitors, entries, pois, true_points
+from systwise.report._words import SIMULATION_SHOWN, in_list, name_in_sentence, simulation_words, where
 from systwise.study import Results, Summary
 
 BASELINE = "nominal"
@@ -12,13 +14,9 @@ TOLERANCE = 0.99
 
 
 def headline(results: Results) -> list[str]:
-    """Return one paragraph a true point, the answer first."""
-    return [
-        sentence
-        for poi in pois(results)
-        for point in true_points(results)
-        for sentence in [_answer(results, point, poi)]
-    ]
+    """Return one paragraph a true point, the answer first, then what pseudo-experiments say of it."""
+    answers = [_answer(results, point, poi) for poi in pois(results) for point in true_points(results)]
+    return answers + coverage_answers(results)
 
 
 def _answer(results: Results, point: TruePoint, poi: str) -> str:
@@ -32,10 +30,10 @@ def _answer(results: Results, point: TruePoint, poi: str) -> str:
     best = rows[0]
     words = [
         f"Smallest profiled σ({poi}) at {point.label}: {with_error(best.sigma.mean, best.sigma.spread)}, "
-        f"{_name(best)}{_against_bound(best)}"
+        f"{name_in_sentence(best)}{_against_bound(best)}"
     ]
-    rivals = [row for row in rows[1:] if row.strategy != best.strategy]
-    equal = list(dict.fromkeys(row.strategy for row in rivals if _indistinguishable(best, row)))
+    rivals = [row for row in rows[1:] if (row.strategy, row.observable) != (best.strategy, best.observable)]
+    equal = list(dict.fromkeys(in_list(results, row) for row in rivals if _indistinguishable(best, row)))
     if equal:
         reason = "the spread over seeds" if best.sigma.spread else "1 %, which one training cannot resolve"
         words.append(f"{_listed(equal)} {'lies' if len(equal) == 1 else 'lie'} within {reason}")
@@ -43,21 +41,17 @@ def _answer(results: Results, point: TruePoint, poi: str) -> str:
     if baseline is not None and best.strategy != BASELINE and baseline.sigma.mean and best.sigma.mean:
         ratio = baseline.sigma.mean / best.sigma.mean
         words.append(
-            f"the baseline, {_name(baseline)}, reaches {with_error(baseline.sigma.mean, baseline.sigma.spread)}, "
+            f"the baseline, {name_in_sentence(baseline)}, reaches {with_error(baseline.sigma.mean, baseline.sigma.spread)}, "
             f"{excess(ratio)} that"
         )
     if best.observable == "moving":
-        fixed = next((row for row in rows if row.observable == "fixed"), None)
-        if fixed is not None and fixed.strategy != BASELINE:
+        valid = next((row for row in rows if row.observable != "moving"), None)
+        if valid is not None and (valid.strategy, valid.observable) != (BASELINE, "fixed"):
             words.append(
-                f"the best fixed observable is {_name(fixed)}, {with_error(fixed.sigma.mean, fixed.sigma.spread)}"
+                f"the best that is the likelihood of one observable is {name_in_sentence(valid)}, "
+                f"{with_error(valid.sigma.mean, valid.sigma.spread)}"
             )
     return "; ".join(words) + "."
-
-
-def _name(row: Summary) -> str:
-    moving = f" (moving observable, convention {row.convention})" if row.observable == "moving" else ""
-    return f"{row.strategy} with {row.binning} binning{moving}"
 
 
 def _against_bound(row: Summary) -> str:
@@ -85,7 +79,7 @@ def caveats(results: Results) -> list[str]:
     for row in failed[:8]:
         verdict = _verdict(results, row)
         found.append(
-            f"{row.strategy}, {row.binning} binning, {_where(results, row)}: {row.converged} of {row.seeds} "
+            f"{where(results, row)}, {_point(results, row)}: {row.converged} of {row.seeds} "
             f"{'fits' if row.seeds > 1 else 'fit'} converged; the row does not compete"
             + (f" ({verdict})" if verdict else "")
             + "."
@@ -95,13 +89,13 @@ def caveats(results: Results) -> list[str]:
     open_rows = [row for row in results.summaries if row.converged == row.seeds and row.sigma.count < row.seeds]
     for row in open_rows[:8]:
         found.append(
-            f"{row.strategy}, {row.binning} binning, {_where(results, row)}: no two-sided interval; "
+            f"{where(results, row)}, {_point(results, row)}: no two-sided interval; "
             f"the row does not compete{_because(_verdict(results, row))}."
         )
     for row in results.summaries:
         if row.ratio_to_bound is not None and row.ratio_to_bound < TOLERANCE:
             found.append(
-                f"{row.strategy}, {row.binning} binning, {_where(results, row)}: σ({row.poi}) is "
+                f"{where(results, row)}, {_point(results, row)}: σ({row.poi}) is "
                 f"{excess(row.ratio_to_bound)} the bound, which no unbiased measurement can be; "
                 "suspect the likelihood convention or the statistics of the templates."
             )
@@ -113,6 +107,24 @@ def caveats(results: Results) -> list[str]:
         found.append(
             f"† {names}: the histogram of the data moves with the hypothesis, so this is not the likelihood of one "
             f"observable{bias}. Judge it together with the bias and coverage of pseudo-experiments."
+        )
+    unbinned = [row for row in results.summaries if row.observable == "unbinned"]
+    if unbinned and not any(record.observable == "unbinned" for record in results.toys):
+        names = _listed(list(dict.fromkeys(row.strategy for row in unbinned)))
+        found.append(
+            f"{names}: an unbinned likelihood of density ratios is as good as their calibration, and nothing in its "
+            "width shows a bias. Judge it together with the bias and coverage of pseudo-experiments."
+        )
+    heaviest = max(
+        (row for row in results.summaries if row.sigma.mean and row.sigma_simulation.mean and row.competes),
+        key=lambda row: (row.sigma_simulation.mean or 0.0) / (row.sigma.mean or 1.0),
+        default=None,
+    )
+    if heaviest is not None and (heaviest.sigma_simulation.mean or 0) > SIMULATION_SHOWN * (heaviest.sigma.mean or 1):
+        found.append(
+            f"The simulation is small: of {where(results, heaviest)}, {_point(results, heaviest)}, "
+            f"σ({heaviest.poi}) is {significant(heaviest.sigma.mean)} and the simulation's part "
+            f"{significant(heaviest.sigma_simulation.mean, 2)}; that part is {simulation_words(results)}."
         )
     yardsticks = list(dict.fromkeys(entry.strategy for entry in entries(results) if entry.yardstick))
     if yardsticks:
@@ -129,7 +141,7 @@ def _because(verdict: str) -> str:
     return f" ({verdict})" if verdict else ""
 
 
-def _where(results: Results, row: Summary) -> str:
+def _point(results: Results, row: Summary) -> str:
     return next((point.label for point in true_points(results) if point.same(row.true)), "")
 
 

@@ -1,11 +1,15 @@
-"""The axes along which a report compares: rows (strategies), true points, binnings."""
+"""The axes along which a report compares: rows (strategies), true points, columns of binnings."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from systwise.report._numbers import significant
-from systwise.study import Results, Summary
+from systwise.study import LikelihoodScan, Measurement, Results, Summary, ToyRecord
+
+UNNAMED = ("joint", "none")
+"""Binnings of which an observable has just one: joint cells (anchored) and none (unbinned)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,8 +18,9 @@ class Entry:
 
     Attributes:
         strategy, observable, convention: as in the measurements.
-        label: what is printed: the strategy's name, with `fixed` where it also moves, with the
-            convention where there are several, and a dagger where the observable moves.
+        label: what is printed: the strategy's name, with `fixed` where it also moves, with `anchored` or
+            `unbinned`, with the convention where there are several, and a dagger where the observable moves.
+        short: the same without the convention.
         yardstick: whether it uses knowledge that no measurement has.
     """
 
@@ -23,12 +28,53 @@ class Entry:
     observable: str
     convention: str
     label: str
+    short: str
     yardstick: bool
+
+    @property
+    def mark(self) -> str:
+        """An asterisk after yardsticks."""
+        return "*" if self.yardstick else ""
 
     @property
     def moving(self) -> bool:
         """Whether the observable moves with the hypothesis."""
         return self.observable == "moving"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """One group of columns: binnings whose results stand below each other.
+
+    Attributes:
+        name: what the optimisable ones have in common, or the name of the only binning.
+        binnings: as in the measurements.
+    """
+
+    name: str
+    binnings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What stands above figures and columns."""
+        if self.name in UNNAMED:
+            return "joint cells or unbinned" if len(self.binnings) > 1 else words_of_binning(self.name)
+        return f"{self.name} binning"
+
+    @property
+    def full_title(self) -> str:
+        """The same, with everything that stands in the column."""
+        extra = [words_of_binning(name) for name in self.binnings if name in UNNAMED and name != self.name]
+        return " or ".join([", ".join([self.title, *extra[:-1]]), *extra[-1:]]) if self.name not in UNNAMED else self.title
+
+
+def words_of_binning(name: str) -> str:
+    """Return a binning as a phrase.
+
+    >>> words_of_binning("uniform"), words_of_binning("joint"), words_of_binning("none")
+    ('uniform binning', 'joint cells', 'unbinned')
+    """
+    return {"joint": "joint cells", "none": "unbinned"}.get(name, f"{name} binning")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +107,13 @@ def entries(results: Results) -> list[Entry]:
     for (strategy, observable), conventions in seen.items():
         both = {(strategy, "fixed"), (strategy, "moving")} <= seen.keys()
         for convention in conventions:
-            label = f"{strategy}†" if observable == "moving" else f"{strategy}, fixed" if both else strategy
-            if len(conventions) > 1:
-                label += f", {convention}"
-            found.append(Entry(strategy, observable, convention, label, strategy in results.yardsticks))
+            short = strategy
+            if observable == "moving":
+                short += "†"
+            elif observable in {"anchored", "unbinned"} or both:
+                short += f", {observable}"
+            label = f"{short}, {convention}" if len(conventions) > 1 else short
+            found.append(Entry(strategy, observable, convention, label, short, strategy in results.yardsticks))
     return found
 
 
@@ -86,13 +135,29 @@ def binnings(results: Results) -> list[str]:
     return list(dict.fromkeys(record.binning for record in results.measurements))
 
 
-def true_points(results: Results) -> list[TruePoint]:
-    """Return the true points, in order of appearance."""
+def places(results: Results) -> list[Place]:
+    """Return the groups of columns, in order of appearance.
+
+    Joint cells and unbinned likelihoods stand with the optimised binning, as they compete with it; where
+    nothing was optimised they have a group of their own.
+    """
+    kinds = binnings(results)
+    single = tuple(name for name in kinds if name in UNNAMED)
+    found = [Place(name, (name, *single) if name == "optimised" else (name,)) for name in kinds if name not in UNNAMED]
+    if single and "optimised" not in kinds:
+        found.append(Place(single[0], single))
+    return found
+
+
+def true_points(results: Results, records: Sequence[Measurement] | Sequence[ToyRecord] | None = None) -> list[TruePoint]:
+    """Return the true points of some records (of the measurements, if not told), in order of appearance."""
     distinct: list[dict[str, float]] = []
-    for record in results.measurements:
+    for record in [*results.measurements, *results.toys]:
         if not any(TruePoint(known, "").same(record.true) for known in distinct):
             distinct.append(dict(record.true))
-    return [TruePoint(values, point_label(results, values, distinct)) for values in distinct]
+    wanted = results.measurements if records is None else records
+    found = [TruePoint(values, point_label(results, values, distinct)) for values in distinct]
+    return [point for point in found if any(point.same(record.true) for record in wanted)]
 
 
 def point_label(results: Results, values: dict[str, float], distinct: list[dict[str, float]]) -> str:
@@ -108,13 +173,17 @@ def point_label(results: Results, values: dict[str, float], distinct: list[dict[
     return ", ".join(words)
 
 
-def find(results: Results, entry: Entry, point: TruePoint, binning: str, poi: str) -> Summary | None:
+def find(results: Results, entry: Entry, point: TruePoint, place: Place, poi: str) -> Summary | None:
     """Return the summary of one cell of the comparison, or None where nothing was measured."""
     for row in results.summaries:
-        key = (row.strategy, row.observable, row.convention, row.binning, row.poi)
-        if key == (entry.strategy, entry.observable, entry.convention, binning, poi) and point.same(row.true):
+        if row.binning in place.binnings and row.poi == poi and belongs(row, entry) and point.same(row.true):
             return row
     return None
+
+
+def belongs(row: Summary | Measurement | ToyRecord | LikelihoodScan, entry: Entry) -> bool:
+    """Whether a record is of a strategy as it entered the fit."""
+    return (row.strategy, row.observable, row.convention) == (entry.strategy, entry.observable, entry.convention)
 
 
 def competitors(results: Results, point: TruePoint, poi: str) -> list[Summary]:

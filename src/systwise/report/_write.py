@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from systwise.fit import Toys
 from systwise.report._events_figures import decision_figure, feature_figure, plane_figure
-from systwise.report._fit_figures import map_figure, profile_figure, summary_figure
+from systwise.report._fit_figures import map_figure, profile_figure
 from systwise.report._html import Drawing, render
-from systwise.report._rows import binnings, pois
+from systwise.report._ratio_figure import bias_sentence, ratio_figure
+from systwise.report._rows import Place, places, pois
 from systwise.report._score_figures import history_figure, score_figure, template_figure, trade_off_figure
 from systwise.report._style import save_figure, style
+from systwise.report._summary_figure import summary_figure
+from systwise.report._toy_figures import coverage_figure, estimate_figure
 from systwise.study import PlotData, Results, write_atomically
 
 RESULTS, PLOTS, REPORT, FIGURES = "results.json", "plots.npz", "report.html", "figures"
@@ -23,8 +27,8 @@ Add = Callable[[str, str, str, Figure | None], None]
 def write_report(directory: Path) -> Path:
     """Draw all figures of a finished run and write its report.
 
-    Reads `results.json` and, where it is there, `plots.npz`; writes `figures/*.png`, `figures/*.pdf`
-    and `report.html`, which needs no other file. Nothing is computed again.
+    Reads `results.json` and, where they are there, `plots.npz` and the rows of pseudo-experiments; writes
+    `figures/*.png`, `figures/*.pdf` and `report.html`, which needs no other file. Nothing is computed again.
 
     Args:
         directory: output directory of a run.
@@ -34,18 +38,28 @@ def write_report(directory: Path) -> Path:
 
     Raises:
         ConfigError: a file is missing or damaged.
+        FitError: the rows of pseudo-experiments are damaged.
     """
     directory = Path(directory)
     results = Results.load(directory / RESULTS)
     plots = PlotData.load(directory / PLOTS) if (directory / PLOTS).exists() else PlotData()
-    drawings = draw(results, plots, directory / FIGURES)
+    files = {record.file: directory / record.file for record in results.toys}
+    toys = {name: Toys.load(path) for name, path in files.items() if path.exists()}
+    drawings = draw(results, plots, directory / FIGURES, toys)
     text = render(results, drawings)
     write_atomically(directory / REPORT, lambda file: file.write(text.encode()))
     return directory / REPORT
 
 
-def draw(results: Results, plots: PlotData, folder: Path) -> list[Drawing]:
-    """Write every figure for which there is data; return them in the order of the report."""
+def draw(results: Results, plots: PlotData, folder: Path, toys: Mapping[str, Toys] | None = None) -> list[Drawing]:
+    """Write every figure for which there is data; return them in the order of the report.
+
+    Args:
+        results: of the study.
+        plots: arrays behind the figures.
+        folder: where to write.
+        toys: rows of pseudo-experiments by their file's name in the records.
+    """
     drawings: list[Drawing] = []
 
     def add(name: str, title: str, caption: str, figure: Figure | None) -> None:
@@ -53,19 +67,55 @@ def draw(results: Results, plots: PlotData, folder: Path) -> list[Drawing]:
             drawings.append(Drawing(name, title, caption, save_figure(figure, folder, name)))
 
     with style():
-        _results_figures(results, plots, add)
+        _summary_figures(results, add)
+        _toy_figures(results, toys or {}, add)
+        _likelihood_figures(results, plots, add)
+        _ratio_figures(results, plots, add)
         _score_figures(results, plots, add)
         _event_figures(results, plots, add)
     return drawings
 
 
-def preferred_binning(results: Results) -> str:
-    """Return the binning that small multiples show: the optimised one where there is one."""
-    kinds = binnings(results)
-    return "optimised" if "optimised" in kinds else kinds[0] if kinds else ""
+def preferred_place(results: Results) -> Place | None:
+    """Return the binnings that small multiples show: the optimised one where there is one."""
+    found = places(results)
+    return next((place for place in found if place.name == "optimised"), found[0] if found else None)
 
 
-def _results_figures(results: Results, plots: PlotData, add: Add) -> None:
+def _toy_figures(results: Results, toys: Mapping[str, Toys], add: Add) -> None:
+    if not results.toys:
+        return
+    add(
+        "coverage",
+        "Do the intervals hold what they promise?",
+        "Each point is a set of pseudo-experiments. Coverage belongs on the line, with its binomial error; a bias is in "
+        "units of the spread of the estimates (grey band: less than 0.1); a pull wider than one means that the "
+        "intervals are too short. Red: off by more than 3 errors, or a bias beyond 0.1 and twice its error.",
+        coverage_figure(results),
+    )
+    add(
+        "estimates",
+        "Estimates of the pseudo-experiments",
+        "One line an observable and binning, of unit area. Vertical line: the truth. Dotted: a Gaussian at the truth "
+        "as wide as the Cramér–Rao bound, where it is known; no unbiased estimate is narrower.",
+        estimate_figure(results, toys),
+    )
+
+
+def _ratio_figures(results: Results, plots: PlotData, add: Add) -> None:
+    for number, check in enumerate(plots.ratio_checks):
+        add(
+            "ratios" if len(plots.ratio_checks) == 1 else f"ratios_{number + 1}",
+            f"Can the density ratios of {check.strategy} be trusted?",
+            "Top: fraction of a component among its events and as many of the reference, against what the ratio "
+            "predicts, g = r / (1 + r); beneath, the difference. Third: the reference reweighted by the ratio over the "
+            "component itself. Bottom: mean ratio over the reference, one if calibrated. Events here trained no "
+            f"network; bars are statistical errors.{bias_sentence(results, check.strategy)}",
+            ratio_figure(results, check),
+        )
+
+
+def _summary_figures(results: Results, add: Add) -> None:
     measured = pois(results)
     for poi in measured:
         add(
@@ -76,23 +126,28 @@ def _results_figures(results: Results, plots: PlotData, add: Add) -> None:
             "binning alone is worth. The dashed line is the Cramér–Rao bound, where it is known.",
             summary_figure(results, poi),
         )
-    for binning in binnings(results):
+
+
+def _likelihood_figures(results: Results, plots: PlotData, add: Add) -> None:
+    for place in places(results):
         add(
-            f"profiles_{binning}",
-            f"Profiled likelihood, {binning} binning",
+            f"profiles_{place.name}",
+            f"Profiled likelihood, {place.title}",
             "Top: each curve crosses the dotted lines at the ends of its 68 % and 95 % intervals (first seed). Bottom: "
             "the width |μ − μ̂| / √(2ΔNLL) relative to the bound or, without one, to the narrowest curve: a flat "
             "line is a parabola, a slope an asymmetric interval.",
-            profile_figure(results, plots.likelihood_scans, binning),
+            profile_figure(results, plots.likelihood_scans, place),
         )
-    binning = preferred_binning(results)
+    preferred = preferred_place(results)
+    if preferred is None:
+        return
     add(
         "maps",
-        f"Likelihood over parameter of interest and nuisance, {binning} binning",
+        f"Likelihood over parameter of interest and nuisance, {preferred.title}",
         "Cross: best fit, with the 68 % interval as a bar; orange: the nuisance profiled at each value; plus: a second "
         "minimum. White contours (ΔNLL = 0.5 solid, 2 dashed) are drawn where the grid resolves them. Two separate "
         "bright regions mean that the data cannot tell two nuisance values apart.",
-        map_figure(results, plots.likelihood_scans, binning),
+        map_figure(results, plots.likelihood_scans, preferred),
     )
 
 
@@ -105,13 +160,14 @@ def _score_figures(results: Results, plots: PlotData, add: Add) -> None:
             "(or, for a moving observable, follows it). A small KS is only worth something with a large AUC.",
             score_figure(results, plots.score_distributions, plots.components),
         )
-    binning = preferred_binning(results)
+    preferred = preferred_place(results)
+    binning = preferred.name if preferred is not None else ""
     nuisances = list(dict.fromkeys(template.nuisance for template in plots.score_templates))[:MOST_NUISANCES]
     for nuisance in nuisances:
         chosen = [t for t in plots.score_templates if t.nuisance == nuisance and t.binning == binning]
         if chosen:
             add(
-                f"templates_{nuisance}",
+                f"templates_{nuisance}" if nuisance else "templates",
                 f"Score templates against {nuisance}, {binning} binning",
                 "Content of each bin relative to the nominal value (dotted); grey where it is empty there. White "
                 "everywhere: the observable does not depend on the nuisance. A pattern that is mirrored at the dotted "

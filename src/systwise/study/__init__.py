@@ -1,6 +1,7 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
 from systwise.study._atomic import write_atomically
+from systwise.study._merge import merge_studies
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
     DecisionFunction,
@@ -8,6 +9,7 @@ from systwise.study._plotdata import (
     LikelihoodScan,
     PlaneDensity,
     PlotData,
+    RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
     TradeOff,
@@ -19,6 +21,7 @@ from systwise.study._results import (
     NuisanceRecord,
     Results,
     Timings,
+    ToyRecord,
     results_schema,
     schema_text,
 )
@@ -47,6 +50,7 @@ __all__ = [
     "Plan",
     "PlaneDensity",
     "PlotData",
+    "RatioCheck",
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",
@@ -55,12 +59,14 @@ __all__ = [
     "StudySettings",
     "Summary",
     "Timings",
+    "ToyRecord",
     "TradeOff",
     "TrainingHistory",
     "build_case",
     "build_strategies",
     "make_plan",
     "merge_settings",
+    "merge_studies",
     "parse_assignment",
     "parse_point",
     "read_config",

@@ -73,6 +73,4 @@ def filled(
     progress: Progress,
 ) -> JointTable:
     """Return the cells filled with events `rows` at the points `z`, `[pair, nuisance]`."""
-    return joint_score(
-        observable, plan.case, plan.table, rows, plan.split.scorer, z, binning, progress=progress
-    )
+    return joint_score(observable, plan.case, plan.table, rows, plan.split.scorer, z, binning, progress=progress)

@@ -163,7 +163,9 @@ def score_distribution(
         rows.append(coarse[pair])
         fine.append(scores.sums[pair][mask].sum(axis=0))
     ks = max((ks_distance(fine[0], other) for other in fine[1:]), default=0.0)
-    return ScoreDistribution(strategy, edges, np.asarray(values), np.stack(rows), ks, case.nuisances[0].name if case.nuisances else "")
+    return ScoreDistribution(
+        strategy, edges, np.asarray(values), np.stack(rows), ks, case.nuisances[0].name if case.nuisances else ""
+    )
 
 
 def training_history(strategy: str, seed: int, history: History, steps_a_pass: float) -> TrainingHistory:

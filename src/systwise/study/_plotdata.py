@@ -21,6 +21,7 @@ from systwise.study._plotrecords import (
     FeatureDistribution,
     LikelihoodScan,
     PlaneDensity,
+    RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
     TradeOff,
@@ -34,6 +35,7 @@ __all__ = [
     "LikelihoodScan",
     "PlaneDensity",
     "PlotData",
+    "RatioCheck",
     "ScoreDistribution",
     "ScoreTemplates",
     "TradeOff",
@@ -60,6 +62,7 @@ class PlotData:
     likelihood_scans: tuple[LikelihoodScan, ...] = ()
     training_histories: tuple[TrainingHistory, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
+    ratio_checks: tuple[RatioCheck, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write one compressed npz; the file appears complete or not at all."""
@@ -105,7 +108,8 @@ class PlotData:
             records = []
             for number, entry in enumerate(manifest.get(group, [])):
                 own = {name: arrays.get(f"{group}.{number}.{name}") for name in dimensions(kind)}
-                records.append(kind(**entry, **{name: value for name, value in own.items() if value is not None}))
+                plain = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+                records.append(kind(**plain, **{name: value for name, value in own.items() if value is not None}))
             groups[group] = tuple(records)
         return cls(components=tuple(manifest["components"]), **groups)
 
@@ -119,4 +123,5 @@ _GROUPS: dict[str, type] = {
     "likelihood_scans": LikelihoodScan,
     "training_histories": TrainingHistory,
     "trade_offs": TradeOff,
+    "ratio_checks": RatioCheck,
 }

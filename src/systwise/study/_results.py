@@ -107,6 +107,8 @@ class Timings(_Record):
     """Scoring and templates, by strategy, all seeds together."""
     fit: Number = None
     """All fits."""
+    toys: Number = None
+    """Pseudo-experiments."""
     report: Number = None
     """Figures and report."""
     total: Number = None
@@ -190,6 +192,59 @@ def _has_non_finite(value: Any) -> bool:
     return isinstance(value, float | np.floating) and not math.isfinite(value)
 
 
+class ToyRecord(_Record):
+    """Pseudo-experiments of one strategy, observable and binning at one true point."""
+
+    strategy: str
+    """Name of the training strategy."""
+    observable: Literal["fixed", "moving", "anchored", "unbinned"]
+    """As in `Measurement`."""
+    convention: str
+    """Terms in the data alone; matters where `moving`."""
+    binning: str
+    """As in `Measurement`."""
+    seed: int
+    """Seed of the training."""
+    true: dict[str, Finite]
+    """True values of nuisances and parameters of interest."""
+    poi: str
+    """Parameter of interest."""
+    source: Literal["events", "templates"]
+    """Where the data come from: events independent of everything fitted, or the fitted templates."""
+    toys: int
+    """Pseudo-experiments."""
+    converged: int
+    """Those whose fit converged; all else is over these."""
+    mean: Finite
+    """Mean estimate."""
+    mean_error: Finite
+    """Its statistical error."""
+    rms: Finite
+    """Standard deviation of the estimates."""
+    rms_error: Finite
+    """Its statistical error."""
+    half_width: Number
+    """Mean half of the interval at a rise of 0.5; null where no interval has two ends."""
+    bias: Finite
+    """(mean - true) / rms."""
+    pull_mean: Finite
+    """Mean of (estimate - true) over the error on the side of the truth."""
+    pull_width: Finite
+    """Its standard deviation."""
+    coverage: Finite
+    """Fraction of the 68.27 % intervals that hold the truth."""
+    coverage_error: Finite
+    """Binomial error at the wanted coverage."""
+    coverage_two: Finite
+    """Fraction of the 95.45 % intervals that hold the truth."""
+    coverage_two_error: Finite
+    """Binomial error at the wanted coverage."""
+    bound: Number = None
+    """Cramér-Rao bound with the nuisances profiled."""
+    file: str
+    """Rows of all pseudo-experiments, relative to the results."""
+
+
 class Results(_Record):
     """Everything a study found, and what it takes to repeat it."""
 
@@ -217,6 +272,8 @@ class Results(_Record):
     """Sentences that a reader must see."""
     measurements: list[Measurement]
     """One record a fit."""
+    toys: list[ToyRecord] = Field(default_factory=list)
+    """One record a set of pseudo-experiments."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from systwise.cases import Progress, no_progress, relabelled
+from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
@@ -25,9 +26,10 @@ from systwise.study._plotdata import (
     ScoreTemplates,
     TrainingHistory,
 )
-from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, plain
+from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord, plain
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
+from systwise.study._toys import fitted_observables, identity, run_toys, toy_file, toy_record
 from systwise.study._unbinned import measure_unbinned
 from systwise.study._warmup import start_compiling
 
@@ -49,6 +51,8 @@ class Unit:
     train_seconds: float = 0.0
     score_seconds: float = 0.0
     fit_seconds: float = 0.0
+    toys: list[ToyRecord] = dataclasses.field(default_factory=list)
+    toy_seconds: float = 0.0
 
 
 def run_study(
@@ -57,6 +61,7 @@ def run_study(
     directory: Path,
     *,
     force: bool = False,
+    resume: bool = False,
     progress: Progress = no_progress,
     command: str = "",
 ) -> Results:
@@ -70,6 +75,7 @@ def run_study(
         settings: the study's settings.
         directory: where to write; it must be empty or not exist, unless `force`.
         force: replace what the directory holds.
+        resume: keep the pseudo-experiments that the directory holds, and run the missing ones.
         progress: told about everything that takes longer than a second.
         command: the command line, for the record.
 
@@ -78,7 +84,7 @@ def run_study(
     """
     start = time.perf_counter()
     plan = make_plan(case, settings, progress)
-    store = Store.open(directory, force)
+    store = Store.open(directory, force, resume)
     compiling = start_compiling(plan)
     try:
         progress("feature distributions", 0, 1)
@@ -128,7 +134,7 @@ def run_unit(
         steps_a_pass = _steps_a_pass(plan, special)
         if shown:
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
-        _measure_observable(plan, unit, strategy, seed, made.observable, points, shown, progress)
+        _measure_observable(plan, unit, store, strategy, seed, made.observable, points, shown, progress)
         trained.append((made.observable, points))
     if shown and plots.plane_densities:
         unit.decisions.append(_decisions(plan, plots, strategy, trained))
@@ -138,6 +144,7 @@ def run_unit(
 def _measure_observable(
     plan: Plan,
     unit: Unit,
+    store: Store,
     strategy: AbstractStrategy,
     seed: int,
     observable: AbstractObservable,
@@ -172,6 +179,56 @@ def _measure_observable(
     if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
         unit.measurements += measure_unbinned(plan, strategy.name, seed, observable, points, progress)
     unit.fit_seconds += time.perf_counter() - start
+    if plan.settings.toys.count:
+        start = time.perf_counter()
+        _run_toys(plan, unit, store, strategy, seed, observable, setups, "unbinned" in kinds, points, progress)
+        unit.toy_seconds += time.perf_counter() - start
+
+
+def _run_toys(
+    plan: Plan,
+    unit: Unit,
+    store: Store,
+    strategy: AbstractStrategy,
+    seed: int,
+    observable: AbstractObservable,
+    setups: list[Setup],
+    unbinned: bool,
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> None:
+    """Fit pseudo-experiments at every true point; what a resumed directory holds already is kept."""
+    fitted = fitted_observables(plan, setups, observable, unbinned, progress)
+    wanted = np.arange(plan.settings.toys.first, plan.settings.toys.first + plan.settings.toys.count)
+    for number, point in enumerate(points):
+        files = [toy_file(strategy.name, one, seed, plan.nuisance_values(point)) for one in fitted]
+        earlier = [
+            store.toys(file, identity(plan, strategy.name, seed, one)) for file, one in zip(files, fitted, strict=True)
+        ]
+        complete = [old for one, old in zip(fitted, earlier, strict=True) if one.kind != "moving"] or earlier
+        done = (
+            set.intersection(*(set(old.numbers.tolist()) if old else set() for old in complete)) if complete else set()
+        )
+        missing = np.array([i for i in wanted if i not in done], dtype=np.int64)
+        new: list[Toys | None] = [None] * len(fitted)
+        if len(missing):
+            new = run_toys(plan, strategy.name, seed, observable, fitted, point, number, missing, progress)
+        for one, file, old, toys in zip(fitted, files, earlier, new, strict=True):
+            parts = [part for part in (old, toys) if part is not None]
+            if not parts:
+                unit.warnings.append(
+                    f"{strategy.name}, {one.kind}: pseudo-experiments from templates exist for fixed observables only; "
+                    "its data need events (toys.source)"
+                )
+                continue
+            merged = Toys.merge(parts)
+            store.save_toys(file, merged)
+            if not merged.converged.any():
+                unit.warnings.append(
+                    f"{strategy.name}, {one.kind}, {one.binning}: no pseudo-experiment's fit converged"
+                )
+                continue
+            unit.toys.append(toy_record(plan, strategy.name, seed, one, point, merged, file))
 
 
 def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]) -> ScoreDistribution:
@@ -191,7 +248,11 @@ def _exhibited(plan: Plan, setup: Setup) -> list[ScoreTemplates]:
     if setup.scores is None:
         return []
     if not templates.nuisances:
-        return [ScoreTemplates(setup.strategy, setup.binning, "", templates.edges, np.zeros(1), templates.counts[0][None], False)]
+        return [
+            ScoreTemplates(
+                setup.strategy, setup.binning, "", templates.edges, np.zeros(1), templates.counts[0][None], False
+            )
+        ]
     return [
         ScoreTemplates(
             setup.strategy,
@@ -260,6 +321,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Resul
             train=by_strategy("train_seconds"),
             score=by_strategy("score_seconds"),
             fit=sum(unit.fit_seconds for unit in units),
+            toys=sum(unit.toy_seconds for unit in units),
             total=total,
         ),
         data=DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=len(plan.table)),
@@ -271,6 +333,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Resul
         yardsticks=[s.name for s in plan.strategies if s.is_yardstick],
         warnings=list(dict.fromkeys([*_cautions(plan), *(w for unit in units for w in unit.warnings)])),
         measurements=[record for unit in units for record in unit.measurements],
+        toys=[record for unit in units for record in unit.toys],
     )
 
 

@@ -53,6 +53,20 @@ class FitSettings(Settings):
     """Nuisance values to profile over; null: continuously; `paper`: the case's paper's."""
 
 
+class ToySettings(Settings):
+    """Pseudo-experiments, which tell whether intervals hold what they promise."""
+
+    count: int = Field(0, ge=0)
+    """Pseudo-experiments a strategy, observable and true point; 0: none."""
+    first: int = Field(0, ge=0)
+    """Number of the first one: runs with other numbers are parts of the same set (`systwise merge`)."""
+    moving: int = Field(200, ge=0)
+    """At most so many for a moving observable, whose data are scored at every anchor."""
+    source: Literal["auto", "events", "templates"] = "auto"
+    """`events`: fresh ones, independent of everything fitted (cases that can draw them); `templates`: Poisson
+    counts around the fitted templates; `auto`: events where they can be drawn."""
+
+
 class StudySettings(Settings):
     """Everything that decides a study's numbers."""
 
@@ -78,6 +92,8 @@ class StudySettings(Settings):
     """How the score is binned."""
     fit: FitSettings = Field(default_factory=FitSettings)
     """How the likelihood is evaluated."""
+    toys: ToySettings = Field(default_factory=ToySettings)
+    """Pseudo-experiments."""
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from systwise.errors import ConfigError
+from systwise.errors import ConfigError, FitError
+from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
 from systwise.study._atomic import write_atomically
 from systwise.study._plotdata import PlotData
@@ -24,10 +25,11 @@ class Store:
     """
 
     path: Path
+    resume: bool = False
 
     @staticmethod
-    def open(path: Path, force: bool = False) -> Store:
-        """Take a directory for a new run.
+    def open(path: Path, force: bool = False, resume: bool = False) -> Store:
+        """Take a directory for a new run, or with `resume` for one that goes on there.
 
         Raises:
             ConfigError: it holds something already (unless `force`), another run is writing there,
@@ -36,7 +38,7 @@ class Store:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path}: is a file; choose another directory with --out")
-        if path.is_dir() and any(path.iterdir()) and not force:
+        if path.is_dir() and any(path.iterdir()) and not (force or resume):
             raise ConfigError(
                 f"{path}: is already in use; choose another directory with --out, or replace its results with --force"
             )
@@ -47,7 +49,7 @@ class Store:
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror}); choose another directory with --out"
             ) from None
-        return Store(path)
+        return Store(path, resume)
 
     def close(self) -> None:
         """Let the directory go."""
@@ -57,6 +59,28 @@ class Store:
         """Write a trained observable to `models/<label>-seed<seed>.eqx`."""
         target = self.path / "models" / f"{label}-seed{seed}.eqx"
         write_atomically(target, lambda file: save_observable(file, strategy, seed, observable))
+
+    def save_toys(self, file: str, toys: Toys) -> None:
+        """Write the rows of pseudo-experiments to `file`, relative to the directory."""
+        target = self.path / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".part")
+        toys.save(temporary)
+        temporary.replace(target)
+
+    def toys(self, file: str, identity: str) -> Toys | None:
+        """Return the rows that an earlier run left in `file`, None where there are none.
+
+        Raises:
+            FitError: they belong to another model.
+        """
+        path = self.path / file
+        if not self.resume or not path.exists():
+            return None
+        rows = Toys.load(path)
+        if rows.model != identity:
+            raise FitError(f"{path}: belongs to other settings; choose another directory with --out, or use --force")
+        return rows
 
     def save(self, results: Results, plots: PlotData) -> None:
         """Write results and plot data; called after every finished strategy."""

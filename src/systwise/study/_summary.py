@@ -62,6 +62,8 @@ class Summary(BaseModel):
     """Over converged fits, as all quantities of the fit."""
     sigma: Spread
     sigma_stat_only: Spread
+    sigma_simulation: Spread
+    """What the limited size of the simulation adds in quadrature; no values where nobody computed it."""
     auc: Spread
     """Over all trainings, as `ks_background`."""
     ks_background: Spread
@@ -70,10 +72,18 @@ class Summary(BaseModel):
     ratio_to_bound: float | None
     """Mean sigma over the profiled bound."""
     ratio_to_best: float | None
-    """Mean sigma over the smallest one that competes at the same true point with the same binning."""
+    """Mean sigma over the smallest one that competes at the same true point: with the same binning where that is
+    prescribed, among optimised binnings, joint cells and unbinned likelihoods otherwise."""
 
 
 Key = tuple[str, str, str, str, str, tuple[tuple[str, float], ...]]
+FREE = ("optimised", "joint", "none")
+"""Binnings that each observable chooses for itself; they share one competition, as a measurement would choose."""
+
+
+def _competition(key: Key) -> tuple:
+    """Return what rows must share to be compared: kind of binning, parameter of interest and true point."""
+    return ("free" if key[3] in FREE else key[3], *key[4:])
 
 
 def _key(record: Measurement) -> Key:
@@ -102,6 +112,7 @@ def _one(records: Sequence[Measurement], first_convention: bool, yardstick: bool
         estimate=Spread.of(r.estimate for r in good),
         sigma=sigma,
         sigma_stat_only=Spread.of(r.sigma_stat_only for r in good),
+        sigma_simulation=Spread.of(r.sigma_simulation for r in good),
         auc=Spread.of(r.auc for r in records),
         ks_background=Spread.of(r.ks_background for r in records),
         bound=bound,
@@ -114,9 +125,10 @@ def _one(records: Sequence[Measurement], first_convention: bool, yardstick: bool
 def summarise(measurements: Sequence[Measurement], yardsticks: Sequence[str]) -> list[Summary]:
     """Summarise measurements over their seeds.
 
-    The best of a true point and binning is the smallest mean sigma among rows that compete: all
-    their fits converged with a two-sided interval, and their strategy needs nothing that a
-    measurement does not have. Where a moving observable was fitted in several conventions, the first
+    The best of a true point is the smallest mean sigma among rows that compete: all their fits
+    converged with a two-sided interval, and their strategy needs nothing that a measurement does not
+    have. Optimised binnings, anchored observables (joint cells) and unbinned likelihoods are compared
+    with each other; a prescribed binning (`uniform`, the papers') only with itself. Where a moving observable was fitted in several conventions, the first
     one of the strategy competes: the smallest of four would be a choice made after the fact.
 
     Args:
@@ -135,10 +147,10 @@ def summarise(measurements: Sequence[Measurement], yardsticks: Sequence[str]) ->
     best: dict[tuple, float] = {}
     for key, row in rows.items():
         if row.competes and row.sigma.mean is not None:
-            best[key[3:]] = min(row.sigma.mean, best.get(key[3:], math.inf))
+            best[_competition(key)] = min(row.sigma.mean, best.get(_competition(key), math.inf))
     return [
-        row.model_copy(update={"ratio_to_best": row.sigma.mean / best[key[3:]]})
-        if row.sigma.mean is not None and key[3:] in best
+        row.model_copy(update={"ratio_to_best": row.sigma.mean / best[_competition(key)]})
+        if row.sigma.mean is not None and _competition(key) in best
         else row
         for key, row in rows.items()
     ]

@@ -87,9 +87,7 @@ class Sample:
         )
         return values
 
-    def fit(
-        self, model: UnbinnedModel, scale: np.ndarray, auxiliary: tuple[np.ndarray, ...]
-    ) -> FitResult:
+    def fit(self, model: UnbinnedModel, scale: np.ndarray, auxiliary: tuple[np.ndarray, ...]) -> FitResult:
         """Fit the events, each with the weight `sum_k scale_k w_k`."""
         if isinstance(self.observable, RatioObservable) and self.observable.polynomial:
             coefficients, weights = self.polynomial()
@@ -129,7 +127,10 @@ def true_yields(plan: Plan, point: dict[str, float], progress: Progress) -> Floa
     z = np.array([[point[nuisance.name] for nuisance in plan.nuisances]])
     theta = dict(zip(plan.case.components.pois, plan.poi_values(point), strict=True))
     coefficients = np.asarray(
-        [np.prod([theta[p] ** power for p, power in zip(theta, row, strict=True)]) for row in plan.case.components.powers]
+        [
+            np.prod([theta[p] ** power for p, power in zip(theta, row, strict=True)])
+            for row in plan.case.components.powers
+        ]
     )
     return coefficients * rate_factors(plan, point) * plan.yields(z, progress)[0]
 
@@ -184,5 +185,3 @@ def _totals(plan: Plan, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
 @eqx.filter_jit
 def _weights(case: AbstractCase, events: Events, z: Array) -> Array:
     return case.vary(events, z).weights
-
-

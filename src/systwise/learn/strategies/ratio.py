@@ -29,7 +29,7 @@ from systwise.learn._strategy import (
     nuisance_scaler,
 )
 from systwise.learn._training import History, Lesson, train
-from systwise.parameters._basis import ChebyshevBasis, chebyshev_basis
+from systwise.parameters import ChebyshevBasis, chebyshev_basis
 from systwise.random import named_key
 
 REFERENCE_POINTS = 64

@@ -1,0 +1,52 @@
+"""Parts of a study's pseudo-experiments, run in different places, made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from systwise.errors import ConfigError
+from systwise.fit import Toys
+from systwise.study._results import Results
+from systwise.study._store import Store
+from systwise.study._toys import summary_fields
+
+
+def merge_studies(directories: Sequence[Path], out: Path, force: bool = False) -> Results:
+    """Join the pseudo-experiments of runs that differ in their numbers only, and return the results.
+
+    Everything else (measurements, figures' data) is the first part's.
+
+    Args:
+        directories: output directories of `systwise toys`.
+        out: where to write; it must be empty or not exist, unless `force`.
+        force: replace what it holds.
+
+    Raises:
+        ConfigError: fewer than two parts, or parts with different sets of pseudo-experiments.
+        FitError: parts of different models, seeds or true points.
+    """
+    if len(directories) < 2:
+        raise ConfigError("merge: give at least two directories")
+    parts = [Results.load(Path(directory) / "results.json") for directory in directories]
+    first = parts[0]
+    files = [record.file for record in first.toys]
+    for directory, other in zip(directories[1:], parts[1:], strict=True):
+        if [record.file for record in other.toys] != files:
+            raise ConfigError(
+                f"{directory}: holds other sets of pseudo-experiments than {directories[0]}; merge parts of one run only"
+            )
+    if not files:
+        raise ConfigError(f"{directories[0]}: holds no pseudo-experiments; make them with systwise toys")
+    merged = {file: Toys.merge([Toys.load(Path(directory) / file) for directory in directories]) for file in files}
+    store = Store.open(out, force)
+    try:
+        for file, toys in merged.items():
+            store.save_toys(file, toys)
+        records = [record.model_copy(update=summary_fields(merged[record.file])) for record in first.toys]
+        results = first.model_copy(update={"toys": records})
+        (store.path / "plots.npz").write_bytes((Path(directories[0]) / "plots.npz").read_bytes())
+        results.save(store.path / "results.json")
+    finally:
+        store.close()
+    return results

@@ -1,0 +1,283 @@
+"""Pseudo-experiments of a study: data drawn at the true points, fitted with every observable of a strategy.
+
+Data are fresh events wherever the case can draw them: independent of what trained the networks and of what
+built the templates, shared by all observables and strategies, so that their estimates can be compared one by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from systwise.cases import Progress
+from systwise.events import EventTable
+from systwise.fit import (
+    Convention,
+    Data,
+    FitResults,
+    Model,
+    Toys,
+    UnbinnedData,
+    UnbinnedModel,
+    draw_auxiliary,
+    fit_many,
+    fit_unbinned_many,
+    pseudo_data,
+    stack,
+    toy_generator,
+)
+from systwise.learn import AbstractObservable, RatioObservable
+from systwise.study._binned import fine_grid
+from systwise.study._measure import Setup, build_model, rate_factors
+from systwise.study._plan import Plan
+from systwise.study._results import ToyRecord
+from systwise.study._unbinned import Sample, true_yields, unbinned_model
+from systwise.templates import Pairs, anchor_pairs, joint_score, score
+
+TOGETHER = 50
+"""Pseudo-experiments whose data are in memory at a time."""
+Source = Literal["events", "templates"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """An observable ready for pseudo-experiments.
+
+    Attributes:
+        setup: templates of a binned or anchored observable; None for an unbinned one.
+        model: what is fitted.
+        convention: terms in the data alone.
+    """
+
+    setup: Setup | None
+    model: Model | UnbinnedModel
+    convention: str
+
+    @property
+    def kind(self) -> Literal["fixed", "moving", "anchored", "unbinned"]:
+        """Kind of the observable."""
+        return "unbinned" if self.setup is None else self.setup.templates.observable
+
+    @property
+    def binning(self) -> str:
+        """Name of the binning."""
+        return "none" if self.setup is None else self.setup.binning
+
+
+def fitted_observables(
+    plan: Plan, setups: list[Setup], observable: AbstractObservable, unbinned: bool, progress: Progress
+) -> list[Fitted]:
+    """Return everything that pseudo-experiments of a strategy fit: one convention each."""
+    convention: Convention = plan.settings.fit.conventions[0]
+    included = plan.settings.fit.simulation == "include"
+    found = [Fitted(s, build_model(plan, s.templates, convention, included), convention) for s in setups]
+    if unbinned and isinstance(observable, RatioObservable) and observable.polynomial:
+        found.append(Fitted(None, unbinned_model(plan, progress), "poisson"))
+    return found
+
+
+def data_source(plan: Plan) -> Source:
+    """Return where pseudo-experiments take their data from."""
+    wanted = plan.settings.toys.source
+    if wanted != "auto":
+        return wanted
+    fresh = plan.case.sample(0, [1] * len(plan.case.components.names))
+    return "templates" if fresh is None else "events"
+
+
+def run_toys(
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    observable: AbstractObservable,
+    fitted: list[Fitted],
+    point: dict[str, float],
+    number: int,
+    numbers: np.ndarray,
+    progress: Progress,
+) -> list[Toys | None]:
+    """Return the fits of pseudo-experiments `numbers` at one true point, one set an observable.
+
+    None stands for an observable whose data cannot be had from the source.
+
+    Args:
+        plan: the study.
+        strategy: its name.
+        seed: seed of the training.
+        observable: the score.
+        fitted: what is fitted.
+        point: the true point.
+        number: its place among the points that the templates serve.
+        numbers: which pseudo-experiments.
+        progress: told after each block.
+    """
+    parts: list[list[Toys]] = [[] for _ in fitted]
+    source = data_source(plan)
+    for begin in range(0, len(numbers), TOGETHER):
+        progress(f"toys {strategy}", begin, len(numbers))
+        some = numbers[begin : begin + TOGETHER]
+        drawn = (
+            _from_templates(plan, fitted, point, number, some)
+            if source == "templates"
+            else _from_events(plan, observable, fitted, point, some)
+        )
+        for place, (one, data) in enumerate(zip(fitted, drawn, strict=True)):
+            if data is None:
+                continue
+            results = _fits(one.model, data)
+            parts[place].append(
+                Toys.of(results, identity(plan, strategy, seed, one), plan.settings.seed, point, some[: len(results)])
+            )
+    progress(f"toys {strategy}", len(numbers), len(numbers))
+    return [Toys.merge(part) if part else None for part in parts]
+
+
+def _fits(model: Model | UnbinnedModel, data: Data | list[UnbinnedData]) -> FitResults:
+    if isinstance(model, UnbinnedModel):
+        return fit_unbinned_many(model, data)  # type: ignore[arg-type]
+    return fit_many(model, data, stat_only=False)  # type: ignore[arg-type]
+
+
+def _auxiliary(
+    model: Model | UnbinnedModel, plan: Plan, point: dict[str, float], numbers: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    values = [np.asarray(point[nuisance.name]) for nuisance in plan.nuisances]
+    of_joint = [np.array([point[name] for name in c.nuisances]) for c in model.joint]
+    return draw_auxiliary([*model.constraints, *model.joint], [*values, *of_joint], plan.settings.seed, numbers)
+
+
+def _from_templates(
+    plan: Plan, fitted: list[Fitted], point: dict[str, float], number: int, numbers: np.ndarray
+) -> Iterator[Data | None]:
+    """Yield Poisson data around the templates; observables whose data need events have none."""
+    theta = plan.poi_values(point)
+    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+    for one in fitted:
+        if one.setup is None or not isinstance(one.model, Model) or one.setup.templates.moving:
+            yield None
+            continue
+        expected = None
+        if plan.settings.fit.simulation == "beside":
+            expected = (one.model.coefficients(theta) * rate_factors(plan, point)) @ one.setup.templates.truth[number]
+        yield pseudo_data(one.model, theta, z, plan.settings.seed, numbers, expected)
+
+
+def _from_events(
+    plan: Plan, observable: AbstractObservable, fitted: list[Fitted], point: dict[str, float], numbers: np.ndarray
+) -> list[Data | list[UnbinnedData] | None]:
+    """Return data sets of fresh events, for every observable the same events."""
+    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+    mean = true_yields(plan, point, lambda what, done, total: None)
+    auxiliary = [_auxiliary(one.model, plan, point, numbers) for one in fitted]
+    rows: list[list] = [[] for _ in fitted]
+    limit = plan.settings.toys.moving
+    for place, i in enumerate(numbers):
+        counts = toy_generator(plan.settings.seed, "events", int(i)).poisson(mean)
+        table = plan.case.sample((plan.settings.seed * 1_000_003 + int(i)) % 2**31, counts.tolist())
+        if table is None:
+            return [None] * len(fitted)
+        for which, one in enumerate(fitted):
+            own = tuple(a[place] for a in auxiliary[which])
+            if one.kind == "moving" and int(i) - plan.settings.toys.first >= limit:
+                continue
+            rows[which].append(_data_set(plan, observable, one, table, z, own))
+    return [
+        (sets if one.setup is None else stack(sets)) if sets else None for one, sets in zip(fitted, rows, strict=True)
+    ]
+
+
+def _data_set(
+    plan: Plan,
+    observable: AbstractObservable,
+    one: Fitted,
+    table: EventTable,
+    z: np.ndarray,
+    auxiliary: tuple[np.ndarray, ...],
+) -> Data | UnbinnedData:
+    """Return one data set as an observable sees it; no network saw these events, so the first one serves."""
+    rows = np.arange(len(table))
+    if one.setup is None:
+        if not isinstance(observable, RatioObservable):
+            raise TypeError("an unbinned fit needs density ratios")
+        coefficients, weights = Sample(observable, plan.case, table, rows, None, z).polynomial()
+        return UnbinnedData(coefficients, observable.basis, weights.sum(axis=1), auxiliary)
+    templates = one.setup.templates
+    if one.setup.joint is not None:
+        cells = joint_score(observable, plan.case, table, rows, None, z[None], one.setup.joint)
+        return Data(cells.sums[0].sum(axis=0), auxiliary)
+    if not templates.moving:
+        scored = score(observable, plan.case, table, rows, None, Pairs(z[None], z[None]), grid=fine_grid(plan))
+        return Data(scored.rebin(templates.edges)[0][0].sum(axis=0), auxiliary)
+    point = {nuisance.name: float(value) for nuisance, value in zip(plan.nuisances, z, strict=True)}
+    every = anchor_pairs(plan.nuisances, [point], moving=True)
+    chosen = [every.find(z, every.z_hypothesis[i]) for at in every.at_true(plan.nuisances, z) for i in at]
+    pairs = Pairs(every.z_true[chosen], every.z_hypothesis[chosen])
+    scored = score(observable, plan.case, table, rows, None, pairs, grid=fine_grid(plan))
+    binned = scored.rebin(templates.edges)[0].sum(axis=1)
+    splits = np.cumsum([len(n.anchors) for n in plan.nuisances if n.kind != "norm"])[:-1]
+    return Data(tuple(np.split(binned, splits)), auxiliary)
+
+
+def toy_file(strategy: str, one: Fitted, seed: int, nuisances: dict[str, float]) -> str:
+    """Return where the rows of a set of pseudo-experiments lie, relative to the results."""
+    where = "-".join(f"{name}={value:.6g}" for name, value in nuisances.items()) or "nominal"
+    return f"toys/{strategy}-{one.kind}-{one.binning}-seed{seed}-{where}.npz"
+
+
+def identity(plan: Plan, strategy: str, seed: int, one: Fitted) -> str:
+    """Return what identifies the fitted model, so that only parts of the same run are merged."""
+    settings = plan.settings.model_dump(by_alias=True, mode="json")
+    settings.pop("toys")
+    text = json.dumps(
+        [plan.case.name, settings, plan.table.fingerprint, strategy, seed, one.kind, one.binning, one.convention],
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def toy_record(
+    plan: Plan, strategy: str, seed: int, one: Fitted, point: dict[str, float], toys: Toys, file: str
+) -> ToyRecord:
+    """Return the summary of a set of pseudo-experiments as it is stored."""
+    truth = plan.case.truth
+    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+    return ToyRecord(
+        strategy=strategy,
+        observable=one.kind,
+        convention=one.convention,
+        binning=one.binning,
+        seed=seed,
+        true=point,
+        poi=toys.poi,
+        source=data_source(plan),
+        bound=truth.bound(plan.poi_values(point), z)[0] if truth is not None else None,
+        file=file,
+        **summary_fields(toys),
+    )
+
+
+def summary_fields(toys: Toys) -> dict[str, Any]:
+    """Return the numbers of a summary by the names of `ToyRecord`."""
+    summary = toys.summary()
+    return {
+        "toys": summary.toys,
+        "converged": summary.converged,
+        "mean": summary.mean,
+        "mean_error": summary.mean_error,
+        "rms": summary.rms,
+        "rms_error": summary.rms_error,
+        "half_width": summary.half_width,
+        "bias": summary.bias,
+        "pull_mean": summary.pull_mean,
+        "pull_width": summary.pull_width,
+        "coverage": summary.coverage.value,
+        "coverage_error": summary.coverage.error,
+        "coverage_two": summary.coverage_two.value,
+        "coverage_two_error": summary.coverage_two.error,
+    }
