@@ -7,22 +7,25 @@ exact ones, turned to the angle that each strategy would learn.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from systwise.fit import Toys
 from systwise.study._plotdata import (
     DecisionFunction,
     FeatureDistribution,
     LikelihoodScan,
     PlaneDensity,
     PlotData,
+    RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
     TradeOff,
     TrainingHistory,
 )
-from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings
+from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
 
 NOMINAL = math.pi / 4
 NOISE = 0.7
@@ -123,6 +126,101 @@ def results(
         "measurements": records,
     }
     return Results(**{**values, **changes})
+
+
+def every_observable(seeds: tuple[int, ...] = (1,), simulation: float = 0.02) -> Results:
+    """Return a study with two binnings, four conventions, anchored and unbinned observables."""
+    study = results(strategies=("nominal", "aware", "optimal"), seeds=seeds)
+    records = []
+    for record in study.measurements:
+        same = {**record.model_dump(), "sigma_simulation": simulation}
+        moving = record.observable == "moving"
+        for convention in ("poisson", "drop", "deviance", "loggamma")[: 4 if moving else 1]:
+            records.append(Measurement(**{**same, "convention": convention}))
+        if moving and record.binning == "optimised":
+            known = {"auc": None, "ks_background": None}
+            joint = {"observable": "anchored", "binning": "joint", "bins": 48, "sigma": 1.01 * (record.sigma or 1)}
+            records.append(Measurement(**{**same, **known, **joint}))
+            none = {"observable": "unbinned", "binning": "none", "bins": 0, "sigma": 0.0678, "estimate": 1.004}
+            name = "ratio" if record.strategy == "aware" else record.strategy
+            nothing = {"sigma_simulation": None, "strategy": name}
+            records.append(Measurement(**{**same, **known, **none, **nothing}))
+    return study.model_copy(update={"measurements": records})
+
+
+def with_toys(study: Results, folder: Path | None, count: int = 400) -> Results:
+    """Return the study with Gaussian pseudo-experiments of each first convention; rows go to `folder`.
+
+    Intervals of moving observables with uniform binning are half as wide as they should be; the
+    unbinned estimates are biased by a third of their spread.
+    """
+    records: list[ToyRecord] = []
+    for number, record in enumerate(study.measurements):
+        if record.convention != "poisson" or record.sigma is None:
+            continue
+        draw = np.random.default_rng(number)
+        shift = 1 / 3 if record.observable == "unbinned" else 0.0
+        estimate = record.true["mu"] + record.sigma * (draw.standard_normal(count) + shift)
+        half = record.sigma * (0.5 if record.observable == "moving" and record.binning == "uniform" else 1.0)
+        ends = estimate[:, None] + half * np.array([-1.0, 1.0, -2.0, 2.0])
+        converged = np.arange(count) != 3
+        toys = Toys("m", 1, "mu", record.true, np.arange(count), estimate, ends, np.zeros((count, 1)), converged)
+        said = toys.summary()
+        name = f"toys/{record.strategy}-{record.observable}-{record.binning}-{record.seed}-{number}.npz"
+        if folder is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            toys.save(folder / name)
+        records.append(
+            ToyRecord(
+                **{key: getattr(record, key) for key in ("strategy", "observable", "convention", "binning", "seed")},
+                true=record.true,
+                poi=record.poi,
+                source="events",
+                bound=record.bound,
+                file=name,
+                coverage=said.coverage.value,
+                coverage_error=said.coverage.error,
+                coverage_two=said.coverage_two.value,
+                coverage_two_error=said.coverage_two.error,
+                **{
+                    key: getattr(said, key)
+                    for key in ("toys", "converged", "mean", "mean_error", "rms", "rms_error", "half_width", "bias")
+                },
+                pull_mean=said.pull_mean,
+                pull_width=said.pull_width,
+            )
+        )
+    return study.model_copy(update={"toys": records})
+
+
+def ratio_check(nuisances: int = 1) -> RatioCheck:
+    """Return a check of ratios that are calibrated but for noise and a mean of 1.01 at the last point."""
+    noise = np.random.default_rng(5)
+    edges = np.linspace(0, 1, 21)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    points = NOMINAL + np.linspace(-1.178, 1.178, 5)[:, None] * np.ones(nuisances)
+    shape = (2, 5, 20)
+    target = np.broadcast_to(np.stack([centres, 1 - centres])[:, None] / 10, shape)
+    error = np.full(shape, 0.01)
+    means = np.ones((2, 5))
+    means[:, -1] = 1.01
+    observed = np.broadcast_to(centres, shape) + 0.01 * noise.standard_normal(shape)
+    observed[0, 0, 0] = np.nan
+    return RatioCheck(
+        strategy="ratio",
+        components=("signal", "background"),
+        points=points,
+        edges=edges,
+        observed=observed,
+        observed_error=error,
+        predicted=np.broadcast_to(centres, shape).copy(),
+        closure=target * (1 + 0.02 * noise.standard_normal(shape)),
+        closure_error=0.02 * target,
+        target=target.copy(),
+        target_error=0.01 * target,
+        means=means,
+        means_error=np.full((2, 5), 0.002),
+    )
 
 
 def _events(count: int, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,19 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 from systwise.errors import FitError
-from systwise.fit import Data, Model, asimov, fit, fit_many, moving_asimov, profile, profile_many, stack
-from systwise.fit import _ends, _minimum
+from systwise.fit import (
+    Data,
+    Model,
+    _ends,
+    _minimum,
+    asimov,
+    fit,
+    fit_many,
+    moving_asimov,
+    profile,
+    profile_many,
+    stack,
+)
 from systwise.fit import _profile as profile_module
 from systwise.parameters import GaussianConstraint, Nuisance, signal_strength, uniform_anchors
 

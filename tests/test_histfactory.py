@@ -36,7 +36,11 @@ def workspace() -> dict:
         return {"name": name, "type": "normsys", "data": {"hi": hi, "lo": lo}}
 
     def morph(name: str, scale: float, bins: int) -> dict:
-        return {"name": name, "type": "histosys", "data": {"hi_data": shape(scale * 1.1, bins), "lo_data": shape(scale * 0.9, bins)}}
+        return {
+            "name": name,
+            "type": "histosys",
+            "data": {"hi_data": shape(scale * 1.1, bins), "lo_data": shape(scale * 0.9, bins)},
+        }
 
     def errors(name: str, scale: float, bins: int) -> dict:
         return {"name": name, "type": "staterror", "data": (scale * (1 + 0.2 * draw.random(bins))).tolist()}
@@ -48,7 +52,9 @@ def workspace() -> dict:
             {
                 "name": name,
                 "samples": [
-                    sample("signal", 12, bins, [factor("mu"), rate("lumi_like", 1.02, 0.98), rate("theory", 1.1, 0.93)]),
+                    sample(
+                        "signal", 12, bins, [factor("mu"), rate("lumi_like", 1.02, 0.98), rate("theory", 1.1, 0.93)]
+                    ),
                     sample(
                         "top",
                         60,
@@ -65,7 +71,8 @@ def workspace() -> dict:
                 ],
             }
         )
-    observations = [{"name": c["name"], "data": draw.poisson(np.sum([s["data"] for s in c["samples"]], axis=0)).tolist()} for c in channels]
+    totals = {c["name"]: np.sum([s["data"] for s in c["samples"]], axis=0) for c in channels}
+    observations = [{"name": name, "data": draw.poisson(total).tolist()} for name, total in totals.items()]
     parameters = [
         {"name": "mu", "bounds": [[-5, 10]], "inits": [1.0]},
         {"name": "k_top", "bounds": [[0, 5]], "inits": [1.0]},
@@ -138,10 +145,14 @@ def test_best_fit_equals_pyhf() -> None:
     assert result.nll + constants(theirs, values) == pytest.approx(0.5 * float(twice), abs=1e-6)
 
 
+def shape_factor(spec: dict) -> None:
+    spec["channels"][0]["samples"][0]["modifiers"].append({"name": "x", "type": "shapefactor", "data": None})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s["channels"][0]["samples"][0]["modifiers"].append({"name": "x", "type": "shapefactor", "data": None}), "shapefactor"),
+        (shape_factor, "shapefactor"),
         (lambda s: s["measurements"][0]["config"].update(poi="nothing"), "nothing"),
         (lambda s: s["channels"][0]["samples"][0]["data"].append(1.0), "bins"),
         (lambda s: s.update(measurements=[]), "measurement"),

@@ -14,10 +14,10 @@ import pytest
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.events import SplitSettings, split_events
 from systwise.learn import Problem
-from systwise.learn._ratio_calibration import normalised, reference_means
+from systwise.learn._ratio_calibration import normalised, reference_draw, reference_means
 from systwise.learn._ratio_diagnostics import ratio_diagnostics
 from systwise.learn._ratio_game import component_task, contrast_points, posterior_loss, ratio_controls
-from systwise.learn.strategies.ratio import Ratio, join, ratio_basis, shape_draw
+from systwise.learn.strategies.ratio import Ratio, join, ratio_basis
 from systwise.parameters import chebyshev_basis
 from systwise.random import named_key
 from systwise.settings import validate
@@ -69,7 +69,7 @@ def exact_observable(problem):
         network,
         (jnp.asarray(linear, jnp.float32), jnp.asarray(bias, jnp.float32)),
     )
-    return join([[network]], basis, problem, shape_draw(problem))
+    return join([[network]], basis, problem, reference_draw(problem))
 
 
 def test_polynomials_and_their_slopes_are_exact():
@@ -109,7 +109,7 @@ def test_a_uniform_posterior_has_no_loss_and_the_truth_has_the_least():
 def test_exact_ratios_have_mean_one_over_the_reference_at_every_nuisance(problem, exact_observable):
     """Their reference density comes from the ratios alone; calibration finds nothing to do."""
     index = problem.split.training(0)
-    task, draw = component_task(problem.table, index), shape_draw(problem)
+    task, draw = component_task(problem.table, index), reference_draw(problem)
     points = np.linspace(-0.3, 1.9, 7)[:, None]
     mean, error = reference_means(exact_observable, problem, task, draw, index, 0, points, 1)
     assert np.all(np.abs(mean - 1) < 4 * error)
@@ -123,7 +123,7 @@ def test_exact_ratios_have_mean_one_over_the_reference_at_every_nuisance(problem
 
 def test_exact_ratios_pass_the_diagnostics_and_wrong_ones_do_not(problem, exact_observable):
     points = np.array([[0.2], [math.pi / 4], [1.4]])
-    draw = shape_draw(problem)
+    draw = reference_draw(problem)
     good = ratio_diagnostics(exact_observable, problem, draw, points, seed=2)
     assert good.closure_chi2.max() < 2.5
     assert good.largest_calibration_error < 0.06

@@ -1,4 +1,4 @@
-"""iminuit as referee on every feature of the likelihood: constraints, factors, simulation, joint grids, two parameters."""
+"""iminuit as referee: every constraint, factors, simulation factors, joint grids, two parameters of interest."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fit_toy import NOMINAL, toy, toy_data
-from test_histfactory import workspace
 
 from systwise.errors import FitError
 from systwise.fit import Data, Model, asimov, fit, histfactory_data, histfactory_model
@@ -27,6 +25,8 @@ from systwise.parameters import (
     UniformConstraint,
     signal_strength,
 )
+from test_fit_toy import NOMINAL, toy, toy_data
+from test_histfactory import workspace
 
 BINS = np.arange(8)
 SIGNAL = 30 * np.exp(-0.5 * ((BINS - 5) / 1.2) ** 2) + 1
@@ -65,10 +65,8 @@ def all_constraints() -> Model:
     """Return four shapes and two rates under different constraints, two of them correlated."""
     tilt, shift, wide = nuisance("tilt"), nuisance("shift", anchors=4), nuisance("wide", anchors=3)
     counted, scale, rate = nuisance("counted"), nuisance("scale", 0.3, 2.5, 1.0), nuisance("rate")
-    shaped = [
-        varied(n.anchors, n.nominal, t, w)
-        for n, t, w in ((tilt, 0.2, 0), (shift, 0, 0.15), (wide, 0.1, 0.1), (counted, -0.15, 0))
-    ]
+    effects = ((tilt, 0.2, 0.0), (shift, 0.0, 0.15), (wide, 0.1, 0.1), (counted, -0.15, 0.0))
+    shaped = [varied(own.anchors, own.nominal, slope, width) for own, slope, width in effects]
     return Model.from_templates(
         signal_strength(),
         (tilt, scale, shift, wide, rate, counted),
@@ -130,6 +128,7 @@ def test_every_constraint_factor_and_simulation_at_once() -> None:
         assert opinion.result.converged, opinion.result.verdict
 
 
+@pytest.mark.slow
 def test_simulation_factors_as_parameters_reach_the_same_minimum() -> None:
     from iminuit import Minuit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from html.parser import HTMLParser
@@ -14,15 +15,22 @@ from PIL import Image
 
 import report_fixtures as invented
 from systwise.errors import ConfigError
+from systwise.fit import Toys
 from systwise.report import write_report
 from systwise.report._events_figures import feature_figure, mass_levels, shape_change
-from systwise.report._fit_figures import local_width, map_figure, profile_figure, summary_figure
+from systwise.report._fit_figures import local_width, map_figure, profile_figure
 from systwise.report._html import render
 from systwise.report._layout import mesh, new_figure
+from systwise.report._ratio_figure import ratio_figure
+from systwise.report._rows import Place, places
 from systwise.report._style import looks, style
-from systwise.report._write import preferred_binning
+from systwise.report._summary_figure import summary_figure
+from systwise.report._toy_figures import coverage_figure, estimate_figure
+from systwise.report._write import preferred_place
 from systwise.study._plotdata import FeatureDistribution, LikelihoodScan, PlotData
 from systwise.study._results import NuisanceRecord
+
+UNIFORM = Place("uniform", ("uniform",))
 
 
 def parabola(sigma: float, **changes: object) -> LikelihoodScan:
@@ -85,22 +93,22 @@ def test_twelve_features_with_the_largest_change_are_drawn() -> None:
 def test_profiles_are_drawn_where_they_are() -> None:
     study = invented.results(strategies=("nominal",), angles=(invented.NOMINAL,))
     with style():
-        figure = profile_figure(study, (parabola(0.1),), "uniform")
+        figure = profile_figure(study, (parabola(0.1),), UNIFORM)
     assert figure is not None
     main, ratio = figure.axes
     levels = [line.get_ydata()[0] for line in main.lines[1:]]
     assert levels == [0.5, 2.0]
     drawn = ratio.lines[0].get_ydata()
     np.testing.assert_allclose(drawn[np.isfinite(drawn)], 0.1 / invented.BOUND)
-    assert profile_figure(study, (), "uniform") is None
+    assert profile_figure(study, (), UNIFORM) is None
 
 
 def test_maps_draw_contours_at_one_and_two_sigma_where_resolved() -> None:
     study = invented.results(strategies=("nominal",), angles=(invented.NOMINAL,))
     with style():
-        wide = map_figure(study, (parabola(0.1),), "uniform")
-        narrow = map_figure(study, (parabola(0.1, map_nll=np.full((21, 101), 50.0)),), "uniform")
-        empty = map_figure(study, (parabola(0.1, map_nll=np.full((21, 101), np.nan)),), "uniform")
+        wide = map_figure(study, (parabola(0.1),), UNIFORM)
+        narrow = map_figure(study, (parabola(0.1, map_nll=np.full((21, 101), 50.0)),), UNIFORM)
+        empty = map_figure(study, (parabola(0.1, map_nll=np.full((21, 101), np.nan)),), UNIFORM)
     assert wide is not None
     assert narrow is not None
     assert empty is not None
@@ -244,7 +252,7 @@ def test_report_of_several_nuisances_and_points(tmp_path: Path) -> None:
     with style():
         figure = summary_figure(study, "mu")
     assert [axis.get_title() for axis in figure.axes if axis.get_visible()][3] == "true tes = 1.00, jes = 1.05"
-    assert preferred_binning(study) == "uniform"
+    assert preferred_place(study) == UNIFORM
 
 
 def test_a_study_without_measurements_still_reports(tmp_path: Path) -> None:
@@ -257,3 +265,132 @@ def test_report_of_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"results\.json: no such file"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_case_without_nuisances_reports(tmp_path: Path) -> None:
+    known = {"true": {"s": 50.0}, "poi": "s", "nuisance_estimate": {}, "nuisance_sigma": {}}
+    records = [
+        invented.measurement(sigma=15.0, bound=14.7, bound_stat_only=14.7, binning="optimised", **known),
+        invented.measurement(
+            strategy="aware", observable="anchored", binning="joint", bins=20, sigma=14.9, bound=14.7, **known
+        ),
+    ]
+    study = invented.results(measurements=records, nuisances=[], case="inferno-mixture")
+    study.save(tmp_path / "results.json")
+    score = invented.plots(invented.results(strategies=("nominal",))).score_templates[1]
+    bare = dataclasses.replace(score, nuisance="", anchors=np.zeros(1), counts=score.counts[:1])
+    check = dataclasses.replace(invented.ratio_check(), points=np.zeros((5, 0)))
+    PlotData(score_templates=(bare,), ratio_checks=(check,)).save(tmp_path / "plots.npz")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Smallest profiled σ(s) at s = 50.0: 14.9, aware as an anchored observable with 20 joint cells" in text
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == {"summary", "templates", "ratios"}
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A report of every kind of observable, with pseudo-experiments and a check of ratios."""
+    folder = tmp_path_factory.mktemp("complete")
+    study = invented.with_toys(invented.every_observable(), folder)
+    study.save(folder / "results.json")
+    PlotData(ratio_checks=(invented.ratio_check(),)).save(folder / "plots.npz")
+    return folder, write_report(folder).read_text(encoding="utf-8")
+
+
+def test_report_answers_with_coverage(complete: tuple[Path, str]) -> None:
+    _, text = complete
+    checker = _Checker()
+    checker.feed(text)
+    assert checker.open == []
+    head = text[: text.index("Before you believe it")]
+    assert (
+        "Do the intervals hold what they promise? At angle = 0.785 rad, ratio, unbinned: no, and the estimate is biased"
+        in head
+    )
+    assert "Pseudo-experiments contradict the intervals" in head
+    assert text.count('class="wrong"') >= 4 * 2 + 4
+    assert "drawn from events that neither trained" in text
+    assert "Every fit converged" in text
+    assert "<th>converged</th>" not in text
+
+
+def test_pseudo_experiments_and_ratios_are_drawn(complete: tuple[Path, str]) -> None:
+    folder, text = complete
+    names = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert names == {"summary", "coverage", "estimates", "ratios"}
+    # The invented fits of expected data are off by 0.004 / 0.0678.
+    assert "Bias of the unbinned estimate: +0.06 σ of expected data and +0.3" in text
+
+
+def test_coverage_figure_shows_every_set_and_what_is_off() -> None:
+    study = invented.with_toys(invented.every_observable(), None)
+    with style():
+        figure = coverage_figure(study)
+    panels = [axis for axis in figure.axes if axis.containers]
+    assert len(panels) == 2 * 4
+    assert all(len(axis.containers) == 10 for axis in panels)
+    first = [bar.lines[0] for bar in panels[0].containers]
+    drawn = [float(line.get_xdata()[0]) for line in first]
+    np.testing.assert_allclose(drawn, [100 * r.coverage for r in study.toys if r.true["angle"] == invented.NOMINAL])
+    wrong = [abs(value - 68.2689) > 3 * 100 * study.toys[0].coverage_error for value in drawn]
+    assert [line.get_color() != first[0].get_color() for line in first] == wrong
+    assert 2 <= sum(wrong) < 5
+
+
+def test_estimates_are_densities_and_sets_without_rows_are_left_out(tmp_path: Path) -> None:
+    study = invented.with_toys(invented.every_observable(), tmp_path)
+    toys = {record.file: Toys.load(tmp_path / record.file) for record in study.toys if record.strategy == "aware"}
+    with style():
+        figure = estimate_figure(study, toys)
+        nothing = estimate_figure(study, {})
+    assert figure is not None
+    assert nothing is None
+    assert len(figure.axes) == 2
+    for axis in figure.axes:
+        steps = [patch.get_data() for patch in axis.patches]
+        assert len(steps) == 3
+        for values, edges, _ in steps:
+            assert np.sum(values * np.diff(edges)) == pytest.approx(1.0)
+        (line,) = [line for line in axis.lines if len(line.get_xdata()) > 2]
+        x, y = line.get_data()
+        assert np.trapezoid(y, x) == pytest.approx(1.0, abs=2e-3)
+        spread = math.sqrt(np.trapezoid(y * (x - 1) ** 2, x))
+        assert spread == pytest.approx(invented.BOUND, rel=5e-3)
+
+
+@pytest.mark.parametrize("nuisances", [0, 1, 3])
+def test_ratio_figure_draws_three_points_and_all_means(nuisances: int) -> None:
+    study = invented.results(strategies=("nominal",))
+    check = invented.ratio_check(nuisances)
+    with style():
+        figure = ratio_figure(study, check)
+    panels = figure.axes
+    assert len(panels) == 4 * 2
+    curves = panels[0].containers
+    assert len(curves) == 3
+    np.testing.assert_array_equal(curves[1].lines[0].get_ydata(), check.observed[0, 2])
+    assert len(curves[0].lines[0].get_ydata()) == 19  # the empty bin has no point
+    np.testing.assert_allclose([bar.lines[0].get_ydata()[0] for bar in panels[6].containers], check.means[0])
+    np.testing.assert_allclose(panels[4].containers[0].lines[0].get_ydata(), (check.closure / check.target)[0, 0])
+
+
+def test_summary_figure_gives_each_observable_the_bars_it_has() -> None:
+    study = invented.every_observable()
+    with style():
+        figure = summary_figure(study, "mu")
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    expected = "nominal aware†,_poisson aware,_anchored ratio,_unbinned optimal†,_poisson optimal,_anchored"
+    assert labels == [*(word.replace("_", " ") for word in expected.split()), "optimal, unbinned"]
+    assert len(figure.axes[0].patches) == 2 * (3 * 2 + 4)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[:2] == ["uniform binning", "optimised binning, joint cells or unbinned"]
+
+
+def test_joint_cells_and_unbinned_stand_with_the_optimised_binning() -> None:
+    found = places(invented.every_observable())
+    assert [(place.name, place.binnings) for place in found] == [
+        ("uniform", ("uniform",)),
+        ("optimised", ("optimised", "joint", "none")),
+    ]
+    alone = [invented.measurement(observable="unbinned", binning="none", bins=0)]
+    (place,) = places(invented.results(measurements=alone))
+    assert (place.name, place.title, place.full_title) == ("none", "unbinned", "unbinned")

@@ -9,12 +9,25 @@ import pytest
 from rich.console import Console
 
 import report_fixtures as invented
-from systwise.report import _events_figures, _html, _numbers, _style, caveats, headline, summary_table
+from systwise.report import (
+    _coverage,
+    _events_figures,
+    _html,
+    _numbers,
+    _ratio_figure,
+    _rows,
+    _style,
+    caveats,
+    headline,
+    summary_table,
+    toy_table,
+)
+from systwise.report._coverage import judged_toys
 from systwise.report._rows import entries, true_points
 from systwise.study._results import NuisanceRecord, Results
 
 
-@pytest.mark.parametrize("module", [_numbers, _html, _events_figures, _style])
+@pytest.mark.parametrize("module", [_numbers, _html, _events_figures, _style, _rows, _coverage, _ratio_figure])
 def test_examples(module: object) -> None:
     outcome = doctest.testmod(module)  # type: ignore[arg-type]
     assert outcome.attempted > 0
@@ -79,7 +92,7 @@ def test_headline_names_strategies_within_the_spread() -> None:
         for seed, sigma in enumerate(sigmas)
     ]
     (sentence,) = headline(invented.results(measurements=records, seeds=[0, 1]))
-    assert "augmented lies within the spread over seeds" in sentence
+    assert "augmented (uniform) lies within the spread over seeds" in sentence
     assert "adversarial" not in sentence
 
 
@@ -112,6 +125,9 @@ def test_labels_tell_conventions_and_observables_apart() -> None:
     ]
     labels = [entry.label for entry in entries(invented.results(measurements=records))]
     assert labels == ["aware†, poisson", "aware†, drop", "aware, fixed"]
+    labels = [entry.label for entry in entries(invented.every_observable())]
+    assert len(labels) == len(set(labels)) == 1 + 4 + 2 + 4 + 2
+    assert {"aware, anchored", "ratio, unbinned", "optimal, unbinned"} <= set(labels)
 
 
 def test_true_points_are_named_by_what_differs() -> None:
@@ -127,10 +143,10 @@ def test_true_points_are_named_by_what_differs() -> None:
     assert [p.label for p in true_points(study)] == ["tes = 1.00, jes = 1.00 %"]
 
 
-def printed(study: Results, width: int) -> str:
-    """Return the table as a terminal of `width` columns shows it."""
+def printed(study: Results, width: int, toys: bool = False) -> str:
+    """Return a table as a terminal of `width` columns shows it."""
     stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None).print(summary_table(study))
+    Console(file=stream, width=width, color_system=None).print(toy_table(study) if toys else summary_table(study))
     return stream.getvalue()
 
 
@@ -146,6 +162,98 @@ def test_terminal_table_fits_eighty_columns_and_holds_the_numbers() -> None:
     assert "true_nuisance*" in text
     assert "aware†" in text
     assert "! not converged" not in text
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+@pytest.mark.parametrize("simulation", [0.02, 0.001])
+def test_terminal_table_of_every_observable_fits_eighty_columns(seeds: tuple[int, ...], simulation: float) -> None:
+    study = invented.every_observable(seeds, simulation)
+    text = printed(study, 80)
+    assert "…" not in text
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    names = [
+        line[0].rstrip("†*,") for line in lines if line[0].rstrip("†*,") in {"nominal", "aware", "ratio", "optimal"}
+    ]
+    assert names == 2 * ["nominal", "aware", "aware", "ratio", "optimal", "optimal", "optimal"]
+    assert ("sim." in text) == (simulation > 0.01)
+    assert "best at angle = 1.57 rad: ratio, unbinned, 0.0678" in text
+    assert "convention poisson; the others are in the report" in " ".join(text.split())
+    (ratio,) = [row for row in study.summaries if row.strategy == "ratio" and row.true["angle"] == invented.NOMINAL]
+    assert ratio.ratio_to_best == 1
+    assert "mean ± spread" in text or len(seeds) == 1
+
+
+def test_terminal_table_says_whether_sigma_holds_the_simulation() -> None:
+    study = invented.every_observable()
+    assert "not included in σ" in " ".join(printed(study, 80).split())
+    included = study.model_copy(update={"settings": {"fit": {"simulation": "include"}}})
+    text = " ".join(printed(included, 80).split())
+    assert "included in σ" in text
+    assert "not included in σ" not in text
+    assert any(
+        "adds 0.020 in quadrature" in sentence and "which holds it" in sentence for sentence in caveats(included)
+    )
+
+
+def test_unbinned_without_pseudo_experiments_is_doubted() -> None:
+    study = invented.every_observable()
+    words = "ratio and optimal: an unbinned likelihood of density ratios is as good as their calibration"
+    assert any(text.startswith(words) for text in caveats(study))
+    assert not any(text.startswith(words) for text in caveats(invented.with_toys(study, None)))
+
+
+def test_coverage_is_judged_by_its_errors() -> None:
+    study = invented.with_toys(invented.every_observable(), None)
+    for row in judged_toys(study):
+        halved = row.record.observable == "moving" and row.record.binning == "uniform"
+        assert row.off == halved
+        assert row.biased == (row.record.observable == "unbinned")
+        assert row.off_two or not halved
+    few = invented.with_toys(invented.every_observable(), None, count=20)
+    # A bias of 0.33 is less than twice its error of 0.22.
+    assert not any(row.biased for row in judged_toys(few) if abs(row.record.bias) < 0.44)
+
+
+def test_headline_answers_with_coverage() -> None:
+    study = invented.with_toys(invented.every_observable(), None)
+    answers = headline(study)
+    assert len(answers) == 2 + 2 + 1
+    assert answers[2].startswith(
+        "Do the intervals hold what they promise? At angle = 0.785 rad, ratio, unbinned: no, and"
+    )
+    assert "aware†, uniform at angle = 1.57 rad (68.27 % intervals hold" in answers[-1]
+    assert "optimal" not in answers[-1]
+    assert "simulation" not in answers[-1]  # nobody knows the simulation's part of an unbinned likelihood
+    biased = study.toys[2].model_copy(update={"bias": 0.4, "rms": 0.09})
+    few = study.model_copy(update={"toys": [biased]})
+    assert "In 1 of them the bias is within twice what the limited simulation adds" in headline(few)[-1]
+    assert "ratio, unbinned: yes, within the errors, though the estimate is biased;" in answers[3]
+    fine = study.model_copy(update={"toys": [r for r in study.toys if r.strategy == "nominal"]})
+    assert "ratio, unbinned has no pseudo-experiments" in headline(fine)[2]
+    assert headline(fine)[-1] == (
+        "Coverage and bias of all 4 sets of pseudo-experiments agree with what the intervals promise."
+    )
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_toy_table_fits_eighty_columns_and_flags(seeds: tuple[int, ...]) -> None:
+    study = invented.with_toys(invented.every_observable(seeds), None)
+    text = printed(study, 80, toys=True)
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+    first = study.toys[0]
+    row = next(line for line in text.splitlines() if line.startswith(" nominal, uniform"))
+    assert f"{100 * first.coverage:.1f}±2.3" in row
+    assert f"{first.half_width / invented.BOUND:.3f}" in row
+    assert "!" not in row
+    flagged = [line for line in text.splitlines() if line.startswith(" aware†, uniform")]
+    assert len(flagged) == 2 * len(seeds)
+    assert all(line.count("!") == 2 for line in flagged)
+    assert ("#2" in text) == (len(seeds) > 1)
+
+
+def test_toy_table_without_pseudo_experiments_says_so() -> None:
+    assert "none were made" in printed(invented.results(), 80, toys=True)
 
 
 def test_terminal_table_marks_failures_and_does_without_bound() -> None:

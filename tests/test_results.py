@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from importlib import resources
@@ -67,6 +68,44 @@ def test_best_is_taken_at_the_same_true_point_and_binning() -> None:
     ]
     rows = invented.results(measurements=records).summaries
     assert [row.ratio_to_best for row in rows] == pytest.approx([1, 1, 2, 1])
+
+
+def test_optimised_anchored_and_unbinned_compete_with_each_other() -> None:
+    records = [
+        invented.measurement(sigma=0.09),
+        invented.measurement(binning="optimised", sigma=0.08),
+        invented.measurement(strategy="aware", observable="anchored", binning="joint", sigma=0.07),
+        invented.measurement(strategy="ratio", observable="unbinned", binning="none", bins=0, sigma=0.06),
+        invented.measurement(strategy="optimal", observable="unbinned", binning="none", bins=0, sigma=0.03),
+    ]
+    rows = invented.results(measurements=records).summaries
+    assert [row.ratio_to_best for row in rows] == pytest.approx([1, 8 / 6, 7 / 6, 1, 0.5])
+    assert [row.competes for row in rows] == [True, True, True, True, False]
+
+
+def test_the_simulations_part_is_averaged_over_seeds() -> None:
+    records = [invented.measurement(seed=seed, sigma_simulation=part) for seed, part in ((1, 0.02), (2, 0.04))]
+    (row,) = invented.results(measurements=records).summaries
+    assert row.sigma_simulation.mean == pytest.approx(0.03)
+    (row,) = invented.results(measurements=[invented.measurement()]).summaries
+    assert row.sigma_simulation.count == 0
+
+
+def test_records_of_pseudo_experiments_come_back(tmp_path: Path) -> None:
+    study = invented.with_toys(invented.every_observable(), None, count=50)
+    study.save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json").toys == study.toys
+
+
+def test_a_check_of_ratios_comes_back_to_the_bit(tmp_path: Path) -> None:
+    check = invented.ratio_check()
+    PlotData(ratio_checks=(check,)).save(tmp_path / "plots.npz")
+    (again,) = PlotData.load(tmp_path / "plots.npz").ratio_checks
+    assert again.components == ("signal", "background")
+    for name, value in vars(check).items():
+        np.testing.assert_array_equal(value, getattr(again, name), err_msg=name)
+    with pytest.raises(ConfigError, match=r"RatioCheck\.edges|RatioCheck\.observed"):
+        dataclasses.replace(check, edges=np.linspace(0, 1, 20))
 
 
 def test_shipped_schema_is_the_models_schema() -> None:

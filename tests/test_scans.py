@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_fit_toy import NOMINAL, toy, toy_data
 
 from systwise.errors import FitError
 from systwise.fit import Model, asimov, fit, profile
 from systwise.fit._scan2d import profile_2d, profile_parameter, rise_at
 from systwise.parameters import GaussianConstraint, Normalisation, Nuisance, signal_strength
+from test_fit_toy import NOMINAL, toy, toy_data
 
 SIGNAL = np.array([1e5, 4e5, 9e5, 2e5])
 BACKGROUND = np.array([4e6, 3e6, 2e6, 1e6])
@@ -98,7 +98,7 @@ def test_points_without_possible_counts_are_said() -> None:
         np.array([[10.0, 5.0], [50.0, 40.0]]),
         normalisations=(Normalisation("rate", ("background",)),),
     )
-    scan = profile_2d(model, asimov(model, 1.0, {}), ("mu", np.linspace(-15, 5, 21)), ("rate", [0.6, 1.0, 1.4]))
+    scan = profile_2d(model, asimov(model, 1.0, {}), ("mu", np.linspace(-15, 5, 21)), ("rate", [0.9, 1.0, 1.1]))
     assert np.isinf(scan.nll[0]).all()
     assert "no possible expected counts" in scan.verdict
     assert "nan" not in str(scan).lower()

@@ -257,7 +257,7 @@ def _study(
         progress("report", 1, 1)
     for warning in results.warnings:
         console.print(f"[yellow]warning:[/] {_escape(warning)}", soft_wrap=True)
-    console.print(summary_table(results))
+    console.print(summary_table(results, width=console.width))
     if results.toys:
         console.print(toy_table(results))
     console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
@@ -270,12 +270,14 @@ def report(
 ) -> None:
     """Draw figures and report of a finished run again."""
     with one_sentence(debug):
-        from systwise.report import summary_table, write_report
+        from systwise.report import summary_table, toy_table, write_report
         from systwise.study import Results
 
         page = write_report(directory)
-        console = Console()
-        console.print(summary_table(Results.load(directory / "results.json")))
+        results, console = Results.load(directory / "results.json"), Console()
+        console.print(summary_table(results, width=console.width))
+        if results.toys:
+            console.print(toy_table(results))
         console.print(f"{_escape(str(page))} shows it all.", soft_wrap=True)
 
 

@@ -193,8 +193,8 @@ class AbstractCase(abc.ABC):
     def vary(self, events: Events, z: Float[Array, "*event nuisance"]) -> Events:
         """Return the events at nuisance values `z`, `[nuisance]` or `[event, nuisance]`; pure JAX.
 
-        Values of nuisances of kind `norm`, which move no event, may be left out. The nominal point takes the same path as any other. The selection comes last: a threshold
-        acts on shifted quantities.
+        Values of nuisances of kind `norm`, which move no event, may be left out. The nominal point takes
+        the same path as any other. The selection comes last: a threshold acts on shifted quantities.
         """
         count = events.weights.shape[0]
         values = jnp.broadcast_to(z, (count, z.shape[-1]))

@@ -2,10 +2,13 @@
 
 What to use when: `Model.from_templates` from histograms at anchor values; `asimov` for expected results
 at any parameter values (`moving_asimov` where the data's histogram depends on the hypothesis); `fit` for
-a number with its interval and verdict; `profile` for the curve; `fit_many` and `profile_many` for
-pseudo-experiments.
+a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map); `pulls`, `impacts`
+and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_limit` for tests; `pseudo_data`,
+`fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
+`histfactory_model` for an existing workspace; `referee` to have iminuit check a fit.
 """
 
+from systwise.fit._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
 from systwise.fit._coverage import (
     ONE_SIGMA,
     TWO_SIGMA,
@@ -17,13 +20,19 @@ from systwise.fit._coverage import (
 from systwise.fit._data import Data, asimov, moving_asimov, stack, study_auxiliary
 from systwise.fit._fit import fit, fit_many
 from systwise.fit._histfactory import histfactory_data, histfactory_model
+from systwise.fit._impacts import Impact, Impacts, impacts
 from systwise.fit._joint_morph import JointMorph, build_joint_morph
 from systwise.fit._likelihood import CONVENTIONS, Convention
+from systwise.fit._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
 from systwise.fit._model import Model
 from systwise.fit._morph import Morph, build_morph
 from systwise.fit._profile import Profile, profile, profile_many
 from systwise.fit._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
+from systwise.fit._pulls import Pull, Pulls, pulls
+from systwise.fit._referee import Referee, referee
 from systwise.fit._result import FitResult, FitResults, SecondMinimum
+from systwise.fit._scan2d import Profile2D, profile_2d, profile_parameter
+from systwise.fit._split import Frozen, Split, stat_syst_split
 from systwise.fit._surface import nll_at
 from systwise.fit._unbinned import fit_unbinned, fit_unbinned_many, unbinned_nll
 from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel
@@ -33,24 +42,39 @@ __all__ = [
     "CONVENTIONS",
     "ONE_SIGMA",
     "TWO_SIGMA",
+    "CLs",
     "Convention",
     "CoverageSummary",
     "Data",
+    "Discovery",
+    "ExpectedSignificance",
     "FitResult",
     "FitResults",
+    "Frozen",
+    "Impact",
+    "Impacts",
     "JointMorph",
     "Model",
     "Morph",
     "Profile",
+    "Profile2D",
     "Proportion",
+    "Pull",
+    "Pulls",
+    "Referee",
     "SecondMinimum",
+    "Split",
     "Toys",
     "UnbinnedData",
     "UnbinnedModel",
+    "UpperLimit",
     "asimov",
+    "background_asimov",
     "build_joint_morph",
     "build_morph",
+    "cls",
     "draw_auxiliary",
+    "expected_significance",
     "fair_universe_score",
     "fit",
     "fit_log_ratios",
@@ -59,13 +83,22 @@ __all__ = [
     "fit_unbinned_many",
     "histfactory_data",
     "histfactory_model",
+    "impacts",
     "moving_asimov",
     "nll_at",
     "profile",
+    "profile_2d",
     "profile_many",
+    "profile_parameter",
     "pseudo_data",
+    "pulls",
+    "q0",
+    "q_mu_tilde",
+    "referee",
     "stack",
+    "stat_syst_split",
     "study_auxiliary",
     "toy_generator",
     "unbinned_nll",
+    "upper_limit",
 ]

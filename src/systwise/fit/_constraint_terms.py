@@ -61,13 +61,11 @@ def add_constraints(
         nll, slopes = term.jet(z, auxiliary)
         value = value + nll
         places = [free.index(lik.pois + j) if lik.pois + j in free else None for j in term.nuisances]
-        for i, a in enumerate(places):
-            if a is None:
-                continue
-            gradient[a] = gradient[a] + slopes[i]
-            for j, b in enumerate(places):
-                if b is not None:
-                    hessian[a][b] = hessian[a][b] + jnp.asarray(term.precision)[i, j]
+        wanted = [(i, place) for i, place in enumerate(places) if place is not None]
+        for i, row in wanted:
+            gradient[row] = gradient[row] + slopes[i]
+            for k, column in wanted:
+                hessian[row][column] = hessian[row][column] + jnp.asarray(term.precision)[i, k]
     return value, gradient, hessian
 
 

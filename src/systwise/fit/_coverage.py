@@ -185,7 +185,7 @@ class Toys:
                 mine, its = getattr(first, what), getattr(other, what)
                 if mine != its:
                     raise FitError(
-                        f"pseudo-experiments: parts have different {what} ({mine} and {its}); merge parts of one run only"
+                        f"pseudo-experiments: parts have different {what} ({mine} and {its}); merge parts of one run"
                     )
         numbers = np.concatenate([part.numbers for part in parts])
         _, keep = np.unique(numbers, return_index=True)

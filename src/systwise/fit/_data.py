@@ -100,7 +100,11 @@ def stack(data: Sequence[Data]) -> Data:
         counts = np.stack([np.asarray(d.counts) for d in data])
     auxiliary = tuple(np.stack(arrays) for arrays in zip(*(d.auxiliary for d in data), strict=True))
     known = [d.simulated for d in data]
-    simulated = None if any(k is None for k in known) else np.stack([np.asarray(k) for k in known])
+    simulated = None
+    if any(k is not None for k in known):
+        # Where a data set says nothing its factors are known to be 1.
+        like = next(k for k in known if k is not None)
+        simulated = np.stack([np.ones_like(like) if k is None else k for k in known])
     return Data(counts, auxiliary, simulated)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -65,10 +66,14 @@ def fit_many(
         raise FitError(f"levels: {len(levels)} given; intervals are found at two rises at most")
     lik = model.likelihood()
     low, high = _ranges(model, fixed or {}, sets)
-    starts, first = _pinned(model.starts(grid), model.theta_starts(), low, high)
+    separate = bool(np.any((low == high) & (low != low[:, :1])))
+    pinned = functools.partial(_pinned, model.starts(grid), model.theta_starts(), separate=separate)
+    starts, first = pinned(low[:, :1], high[:, :1]) if not separate else (model.starts(grid), model.theta_starts())
 
     def minimum(index: np.ndarray) -> Found:
-        return find_minimum(lik, model.observed(data[index]), starts, first, low[:, index], high[:, index])
+        ends = low[:, index], high[:, index]
+        own = pinned(*ends) if separate else (starts, first)
+        return find_minimum(lik, model.observed(data[index]), *own, *ends)
 
     size = chunk_size(sets, math.prod(starts.shape) * len(first))
     found = in_chunks(minimum, sets, size)
@@ -103,8 +108,6 @@ def fit_many(
             other, seen = search_ends(near, found.second_x[:, near])
             ends[:, near] = rows.united(ends[:, near], other, found.second_value[near] - found.value[near])
             lowest[near] = np.minimum(lowest[near], seen)
-    # A value of its own in each data set: the common starts do not obey it and prove nothing.
-    several = np.any((low == high) & np.any(low != low[:, :1], axis=1, keepdims=True), axis=0)
     ends_of_levels, stat_ends = rows.split(ends)
     return FitResults(
         names=model.parameter_names,
@@ -121,10 +124,10 @@ def fit_many(
         distance=found.distance,
         positive=found.positive,
         done=found.done,
-        lowest=(found.lowest | several) & (np.minimum(lowest, found.seen) > -1e-6),
+        lowest=found.lowest & (np.minimum(lowest, found.seen) > -1e-6),
         smallest_count=found.smallest_count,
         second_nuisances=found.second_x[lik.pois :].T,
-        second_rise=found.second_value - found.value,
+        second_rise=_rise(found),
         ends=ends_of_levels.T,
         stat_ends=stat_ends.T,
         fixed=tuple(fixed or {}),
@@ -156,19 +159,43 @@ def _ranges(model: Model, fixed: Fixed, sets: int) -> tuple[np.ndarray, np.ndarr
     return low, high
 
 
-def _pinned(starts: Starts, first: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[Starts, np.ndarray]:
-    """Return the starts with the parameters that are fixed alike in all data sets at their values."""
+def _pinned(
+    starts: Starts, first: np.ndarray, low: np.ndarray, high: np.ndarray, separate: bool
+) -> tuple[Starts, np.ndarray]:
+    """Return the starts with fixed parameters at their values.
+
+    Args:
+        starts: nuisance values to start from.
+        first: values of the parameters of interest to start from.
+        low: lower ends `[parameter, data]`, equal to the upper ones where a parameter is fixed.
+        high: upper ends.
+        separate: fixed values differ between data sets, which then have starts of their own, `[start, data]`.
+    """
     pois = first.shape[1]
-    same = np.all((low == high) & (low == low[:, :1]), axis=1)
-    if not same.any():
+    held = np.all(low == high, axis=1)
+    if not held.any():
         return starts, first
-    first = np.where(same[:pois], low[:pois, 0], first)
+    if separate:
+        if not starts.local:
+            raise FitError("fixed: values that differ between data sets do not go with a grid; fit them one by one")
+        wide = [np.repeat(np.asarray(points)[:, None], low.shape[1], axis=1) for points in starts.points]
+        points = tuple(np.broadcast_to(low[pois + j], w.shape) if held[pois + j] else w for j, w in enumerate(wide))
+        return dataclasses.replace(starts, points=points), first
+    first = np.where(held[:pois], low[:pois, 0], first)
     if starts.local:
-        held = same[pois:]
-        axes = tuple(np.full_like(a, low[pois + j, 0]) if held[j] else a for j, a in enumerate(starts.axes))
-        points = tuple(np.full_like(a, low[pois + j, 0]) if held[j] else a for j, a in enumerate(starts.points))
-        starts = dataclasses.replace(starts, axes=axes, points=points)
+
+        def at(values: Sequence[Array | np.ndarray]) -> tuple[np.ndarray, ...]:
+            arrays = [np.asarray(array) for array in values]
+            return tuple(np.full_like(a, low[pois + j, 0]) if held[pois + j] else a for j, a in enumerate(arrays))
+
+        starts = dataclasses.replace(starts, axes=at(starts.axes), points=at(starts.points))
     return starts, first
+
+
+def _rise(found: Found) -> np.ndarray:
+    """Return the other candidate's NLL above the minimum, infinite where there is none or no minimum."""
+    finite = np.isfinite(found.second_value) & np.isfinite(found.value)
+    return np.where(finite, found.second_value, np.inf) - np.where(finite, found.value, 0.0)
 
 
 def _rival(model: Model, found: Found) -> np.ndarray:
@@ -176,7 +203,7 @@ def _rival(model: Model, found: Found) -> np.ndarray:
     lik = model.likelihood()
     spans = np.asarray(lik.high - lik.low)[lik.pois :, None]
     distinct = np.any(np.abs(found.second_x[lik.pois :] - found.x[lik.pois :]) > NEAR * spans, axis=0)
-    rise = found.second_value - found.value
+    rise = _rise(found)
     return np.where(distinct & np.isfinite(rise), rise, np.inf)
 
 

@@ -14,21 +14,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
 from systwise.errors import FitError
 from systwise.fit._auxiliary_shifts import prefit_widths, shifts_of
-from systwise.fit._best_factors import best_factors
-from systwise.fit._data import Data, stack
-from systwise.fit._fit import fit, fit_many
+from systwise.fit._data import Data
+from systwise.fit._fit import fit
 from systwise.fit._model import Model
 from systwise.fit._printed import html_table, plain, signed, text_table
 from systwise.fit._profile import poi_number
 from systwise.fit._result import FitResult
+from systwise.fit._shifted_data import count_shifts, refitted, simulation_shifts
 
 HEADS = ("source", "+1 sigma", "-1 sigma", "size", "of total", "remark")
-STEP = 0.25
-"""Step of the counts, in their standard deviations, by which the statistical part is differentiated."""
 CLOSED = 0.05
 """Relative difference of total and quadrature sum that is worth a word."""
 
@@ -160,10 +157,10 @@ def impacts(model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, S
         ("all", names),
     ]:
         jobs[word] = [(s.apply(data, "up"), s.apply(data, "down")) for s in shifts_of(model, data, members)]
-    jobs["simulation"] = _simulation_shifts(model, data)
-    steps, scale = _count_shifts(model, data, result.estimates)
+    jobs["simulation"] = simulation_shifts(model, data)
+    steps, scale = count_shifts(model, data, result.estimates)
     jobs["statistics"] = steps
-    changes, done = _refitted(model, number, result.estimate, jobs)
+    changes, done = refitted(model, number, result.estimate, jobs)
     sizes = {word: math.sqrt(float(np.sum(np.mean(change**2, axis=1)))) for word, change in changes.items()}
     constrained = np.isfinite(prefit_widths(model, np.array([n.nominal for n in model.nuisances])))
     rows = [
@@ -210,58 +207,6 @@ def check_groups(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> N
         unknown = [name for name in members if name not in names]
         if unknown:
             raise FitError(f"group '{group}': unknown nuisance '{unknown[0]}' (known: {', '.join(names) or 'none'})")
-
-
-def _simulation_shifts(model: Model, data: Data) -> list[tuple[Data, Data]]:
-    """Return data sets in which what is known of one bin's simulation factor moves by its uncertainty."""
-    if model.variance is None or data.simulated is None:
-        return []
-    known = data.simulated
-    widths = np.sqrt(model.variance[: model.bins])
-    steps = [width * np.eye(model.bins)[b] for b, width in enumerate(widths) if width > 0]
-    return [
-        (dataclasses.replace(data, simulated=known + step), dataclasses.replace(data, simulated=known - step))
-        for step in steps
-    ]
-
-
-def _count_shifts(
-    model: Model, data: Data, values: Mapping[str, float]
-) -> tuple[list[tuple[Data, Data]], Float64[np.ndarray, " step"]]:
-    """Return data sets with one bin's count moved a little, and standard deviation over step of each."""
-    if model.moving:
-        return [], np.zeros(0)
-    counts = np.asarray(data.counts)
-    expected = model.expected(
-        {name: values[name] for name in model.components.pois},
-        {nuisance.name: values[nuisance.name] for nuisance in model.nuisances},
-    )
-    deviations = np.sqrt(np.maximum(expected * best_factors(model, data, values), 0.0))
-    pairs, scale = [], []
-    for b, deviation in enumerate(deviations):
-        # An empty bin cannot go down: there both sides are the side that exists.
-        step = STEP * deviation
-        lowest = min(step, counts[b])
-        move = np.eye(model.bins)[b]
-        up, down = counts + step * move, counts - lowest * move
-        pairs.append((dataclasses.replace(data, counts=up), dataclasses.replace(data, counts=down)))
-        scale.append(2 * deviation / (step + lowest) if step > 0 else 0.0)
-    return pairs, np.array(scale)
-
-
-def _refitted(
-    model: Model, poi: int, estimate: float, jobs: Mapping[str, list[tuple[Data, Data]]]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return for each job the changes of the estimate `[shift, side]`, and whether each fit converged."""
-    every = [data for pairs in jobs.values() for pair in pairs for data in pair]
-    if not every:
-        return {word: np.zeros((0, 2)) for word in jobs}, {word: np.zeros((0, 2), bool) for word in jobs}
-    fits = fit_many(model, stack(every), poi, levels=(), stat_only=False)
-    change = np.where(np.isfinite(fits.nll), fits.estimate - estimate, np.nan).reshape(-1, 2)
-    ends = np.cumsum([0, *(len(pairs) for pairs in jobs.values())])
-    flags = fits.converged.reshape(-1, 2)
-    slices = {word: slice(a, b) for word, a, b in zip(jobs, ends[:-1], ends[1:], strict=True)}
-    return {w: change[s] for w, s in slices.items()}, {w: flags[s] for w, s in slices.items()}
 
 
 def _impact(name: str, change: np.ndarray, done: np.ndarray, constrained: bool) -> Impact:

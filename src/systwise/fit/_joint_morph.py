@@ -73,18 +73,21 @@ class JointMorph:
             return jnp.moveaxis(total, (0, 1), (-2, -1))
 
         count = len(jets)
-        unit = np.eye(count, dtype=int)
-        root = contracted(*[0] * count)
-        firsts = [contracted(*unit[j]) for j in range(count)]
+
+        def along(*nuisances: int) -> Array:
+            return contracted(*(nuisances.count(j) for j in range(count)))
+
+        root = along()
+        firsts = [along(j) for j in range(count)]
         slopes, diagonals = [], []
         for j in range(count):
-            slope, diagonal = log_derivatives(root, firsts[j], contracted(*(2 * unit[j])))
+            slope, diagonal = log_derivatives(root, firsts[j], along(j, j))
             slopes.append(slope)
             diagonals.append(diagonal)
         safe = jnp.where(jnp.abs(root) < 1e-100, 1e-100, root)
         mixed = {
             # T = r^2: T_ij / T = 2 r_i r_j / r^2 + 2 r_ij / r, while the product of slopes is 4 r_i r_j / r^2.
-            (i, j): 2 * (contracted(*(unit[i] + unit[j])) / safe - firsts[i] * firsts[j] / safe**2)
+            (i, j): 2 * (along(i, j) / safe - firsts[i] * firsts[j] / safe**2)
             for i in range(count)
             for j in range(i)
         }

@@ -45,7 +45,7 @@ class Observed:
     """
 
     counts: Float[Array | np.ndarray, "bin data"] | Morph
-    auxiliary: tuple[Float[Array | np.ndarray, "auxiliary data"], ...]
+    auxiliary: tuple[Float[Array | np.ndarray, "_ data"], ...]
     simulated: Float[Array | np.ndarray, "bin data"] | None = None
 
 

@@ -10,13 +10,14 @@ from jaxtyping import Float64
 from scipy.stats import norm
 
 from systwise.errors import FitError
-from systwise.fit._asymptotics import BANDS, POINTS, not_below_zero, profile_ratio
+from systwise.fit._asymptotics import BANDS
 from systwise.fit._best_factors import best_factors, simulated_part
 from systwise.fit._data import Data, asimov, stack
 from systwise.fit._fit import fit_many
 from systwise.fit._model import Model
 from systwise.fit._printed import html_table, plain, text_table
 from systwise.fit._profile import poi_number
+from systwise.fit._profile_ratio import POINTS, not_below_zero, profile_ratio
 
 ROUNDS = 4
 """Calls in the search for a limit, each with closer values than the one before."""

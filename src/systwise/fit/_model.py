@@ -136,7 +136,7 @@ class Model:
         morph = build_joint_morph(anchors, nominal, arrays[0]) if grid else build_morph(anchors, nominal, arrays)
         relative = None
         if variances is not None:
-            relative = relative_variance(components, morph.nominal[:, :bins] ** 2, variances)
+            relative = relative_variance(components, np.asarray(morph.nominal)[:, :bins] ** 2, variances)
             relative = np.concatenate([relative, np.zeros(padding)])
         return Model(
             components=components,

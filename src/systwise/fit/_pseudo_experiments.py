@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float64, Int, Key
+from jaxtyping import Array, Float64, Key, UInt32
 
 from systwise.errors import FitError
 from systwise.fit._data import Data, Values
@@ -25,7 +25,7 @@ from systwise.random import named_key
 @in_float64
 def draw_auxiliary(
     constraints: Sequence[AbstractConstraint | CorrelatedGaussian],
-    values: Sequence[np.ndarray],
+    values: Sequence[np.ndarray | float],
     seed: int,
     numbers: Sequence[int] | np.ndarray,
 ) -> tuple[Float64[np.ndarray, "data auxiliary"], ...]:
@@ -52,7 +52,7 @@ def toy_keys(seed: int, word: str, numbers: Sequence[int] | np.ndarray) -> Key[A
 
 
 @jax.jit
-def _keys(key: Key[Array, ""], numbers: Int[Array, " data"]) -> Key[Array, " data"]:
+def _keys(key: Key[Array, ""], numbers: UInt32[Array, " data"]) -> Key[Array, " data"]:
     return jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
 
 

@@ -118,7 +118,7 @@ def pulls(model: Model, data: Data, result: FitResult | None = None) -> Pulls:
         if nuisance.name in result.fixed:
             remark = "held fixed"
         elif nuisance.name in result.at_boundary:
-            remark = "at an end of its range"
+            remark = "at an end of its range" + ("" if known else ", nothing but the data constrains it")
         elif sigma is None:
             remark = "no curvature: nothing constrains it, or the Hessian is not positive"
         rows.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -139,12 +139,13 @@ def referee(model: Model, data: Data, poi: int | str = 0, result: FitResult | No
     make = functools.partial(_minuit, model, _Objective(model, data, lowest), result)
     theirs = make(result.estimates)
     _migrate(theirs)
-    nominal = make(nominal_point(model) | {name: result.estimates[name] for name in result.fixed})
+    start = nominal_point(model) | {held: result.estimates[held] for held in result.fixed}
+    nominal = make(start)
     _migrate(nominal)
     interval: Ends = (None, None)
     if name not in result.fixed and np.isfinite(result.nll):
         interval = _minos(theirs, name)
-    rises = tuple(_rise(make, result, name, end, float(theirs.fval)) for end in result.interval)
+    rises = tuple(_rise(make, (result.estimates, start), name, end, float(theirs.fval)) for end in result.interval)
     faults, notes = _compare(result, theirs, nominal, rises)
     return Referee(
         result=result,
@@ -183,9 +184,16 @@ def _minuit(model: Model, objective: _Objective, result: FitResult, start: dict[
 
 
 def _migrate(minuit: Any) -> None:
-    """Minimise, unless nothing is free."""
-    if not all(minuit.fixed):
-        minuit.migrad(ncall=20_000)
+    """Minimise, unless nothing is free; with Minuit's simplex in between where a kink stops its gradients."""
+    if all(minuit.fixed):
+        return
+    minuit.migrad(ncall=20_000)
+    if not minuit.valid:
+        before, values = minuit.fval, tuple(minuit.values)
+        minuit.simplex(ncall=20_000).migrad(ncall=20_000)
+        if minuit.fval > before:
+            minuit.values = values
+            minuit.migrad(ncall=20_000)
 
 
 def _minos(minuit: Any, name: str) -> Ends:
@@ -201,13 +209,18 @@ def _minos(minuit: Any, name: str) -> Ends:
     return (lower, float(value + errors.upper) if errors.upper_valid else None)
 
 
-def _rise(make: Callable[..., Any], result: FitResult, name: str, end: float | None, lowest: float) -> float | None:
-    """Return Minuit's profiled NLL at an end of the examined interval, above its minimum."""
+def _rise(
+    make: Callable[..., Any], starts: Sequence[dict[str, float]], name: str, end: float | None, lowest: float
+) -> float | None:
+    """Return Minuit's profiled NLL at an end of the examined interval above its minimum, the lower from two starts."""
     if end is None:
         return None
-    minuit = make(result.estimates, **{name: end})
-    _migrate(minuit)
-    return float(minuit.fval) - lowest if minuit.nfcn else float(minuit.fcn(minuit.values)) - lowest
+    heights = []
+    for start in starts:
+        minuit = make(start, **{name: end})
+        _migrate(minuit)
+        heights.append(float(minuit.fval if minuit.nfcn else minuit.fcn(minuit.values)))
+    return min(heights) - lowest
 
 
 def _compare(

@@ -278,6 +278,18 @@ class FitResults:
         names = self.names[len(self.pois) :]
         return SecondMinimum({name: float(v) for name, v in zip(names, z, strict=True)}, float(rise))
 
+    def _flat(self, index: int) -> str:
+        """Say along which parameter the likelihood bends least."""
+        free = [j for j, name in enumerate(self.names) if name not in self.fixed]
+        block = self.hessian[index][np.ix_(free, free)]
+        if not np.all(np.isfinite(block)):
+            return "it is not finite"
+        span = np.array([self.ranges[j][1] - self.ranges[j][0] for j in free])
+        values, vectors = np.linalg.eigh(block * np.outer(span, span))
+        name = self.names[free[int(np.argmax(np.abs(vectors[:, 0])))]]
+        what = "a saddle" if values[0] < -1e-6 * np.abs(values[-1]) else "nothing constrains it"
+        return f"{what}, along {name}: constrain or fix it, or look for a lower minimum"
+
     def _verdict(self, index: int, converged: bool, at_boundary: tuple[str, ...], ends: list[float | None]) -> str:
         if not np.isfinite(self.nll[index]):
             return "no fit: nowhere in the parameters' ranges is every expected count positive"
@@ -285,7 +297,7 @@ class FitResults:
         if not self.lowest[index]:
             faults.append("a start or scanned point lies lower than the minimum")
         if not self.positive[index]:
-            faults.append("the Hessian is not positive (a saddle, or a parameter that nothing constrains)")
+            faults.append(f"the Hessian is not positive ({self._flat(index)})")
         elif not self.done[index]:
             empty = self.smallest_count[index] < 1e-6
             faults.append(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from systwise.fit._likelihood import Likelihood, Observed, evaluate, evaluate_bins
@@ -192,6 +193,7 @@ def _start_pois(
     first: Array,
     theta: Sequence[Array],
     free: tuple[int, ...],
+    bounds: Bounds,
     shape: tuple[int, int],
 ) -> tuple[list[Array], Array]:
     """Return the best of the values to start from at each start of the nuisances, and its NLL.
@@ -200,6 +202,19 @@ def _start_pois(
         parameters of interest and NLL, each `[start, point, data]`.
     """
     size = (math.prod(starts.shape), *shape)
+    if starts.points and np.ndim(starts.points[0]) == 2:
+        # Every data set has starts of its own, where parameters are fixed to values of its own.
+        z = [jnp.asarray(points) for points in starts.points]
+
+        def at(row: Array) -> tuple[list[Array], Array]:
+            clipped = [jnp.clip(row[p], bounds.low[p], bounds.high[p]) for p in range(lik.pois)]
+            value = evaluate(lik, observed, clipped, z, ())[0][:, None]
+            return [jnp.broadcast_to(t, size) for t in clipped], jnp.broadcast_to(value, size)
+
+        several = [at(row) for row in jnp.asarray(first)]
+        values = jnp.stack([value for _, value in several])
+        pick = _picker(jnp.argmin(values, axis=0))
+        return [pick(jnp.stack([thetas[p] for thetas, _ in several])) for p in range(lik.pois)], pick(values)
     tried = [
         _placed([jnp.broadcast_to(first[copy, p], (1, 1)) for p in free], theta, free) for copy in range(len(first))
     ]
@@ -357,12 +372,13 @@ def search(
     """
     shape = (points, observed_sets(observed))
     pois = tuple(p for p in free if p < lik.pois)
-    if pois and (len(starts.shape) < 2 or not starts.local):
+    separate = bool(starts.points) and np.ndim(starts.points[0]) == 2
+    if pois and not separate and (len(starts.shape) < 2 or not starts.local):
         thetas, end, values = _minimise_pois(lik, observed, starts, first, theta, pois, bounds, shape)
     elif pois:
         # Over several nuisances the grid is large: its points are ranked at the values to start from.
         end = None
-        thetas, values = _start_pois(lik, observed, starts, first, theta, pois, shape)
+        thetas, values = _start_pois(lik, observed, starts, first, theta, pois, bounds, shape)
     else:
         end = None
         thetas = [jnp.broadcast_to(t, (math.prod(starts.shape), *shape)) for t in theta]

@@ -76,8 +76,8 @@ def template_jet(
     # (product)'' / product = (sum g)^2 - sum g^2 + sum m''/m over the factors of one nuisance.
     squares: list[Sparse] = [0.0] * count
     seconds: list[Sparse] = [0.0] * count
-    for j, slope, diagonal in zip(morphed, slopes, diagonals, strict=True):
-        factor[j], squares[j], seconds[j] = slope, slope**2, diagonal
+    for j, first, second in zip(morphed, slopes, diagonals, strict=True):
+        factor[j], squares[j], seconds[j] = first, first**2, second
     mixed = {(morphed[i], morphed[j]): term for (i, j), term in mixed_of_morph.items()}
     added: list[Sparse] = [0.0] * count
     curved: list[Sparse] = [0.0] * count

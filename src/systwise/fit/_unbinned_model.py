@@ -17,13 +17,13 @@ from systwise.fit._morph import Morph, build_morph
 from systwise.fit._unbinned_sums import BLOCK, Events, Extended
 from systwise.parameters import (
     AbstractConstraint,
+    ChebyshevBasis,
     Components,
     CorrelatedGaussian,
     NoConstraint,
     Normalisation,
     Nuisance,
 )
-from systwise.parameters import ChebyshevBasis
 from systwise.precision import in_float64
 
 Values = Mapping[str, float] | Sequence[float] | np.ndarray | float

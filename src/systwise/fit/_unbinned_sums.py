@@ -15,8 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from systwise.fit._morph import Morph
-from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation
-from systwise.parameters import ChebyshevBasis
+from systwise.parameters import AbstractConstraint, ChebyshevBasis, CorrelatedGaussian, Normalisation
 
 BLOCK = 4096
 """Events a block: working arrays stay in the cache."""

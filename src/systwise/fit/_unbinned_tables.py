@@ -37,7 +37,7 @@ def tabulate(log_ratios: LogRatios, basis: ChebyshevBasis) -> tuple[Float[np.nda
     Returns:
         coefficients, and the largest root-mean-square error at points between the nodes.
     """
-    degree = max(max(row) for row in basis.exponents)
+    degree = max(max(row, default=0) for row in basis.exponents)
     nodes = basis.nodes(degree + 1)
     values = np.asarray(basis(jnp.asarray(nodes)))
     weights = np.linalg.pinv(values)

@@ -4,6 +4,7 @@ from systwise.learn._game import TrainingSettings
 from systwise.learn._network import NetworkSettings
 from systwise.learn._observable import AbstractObservable, NetworkObservable
 from systwise.learn._ratio import AbstractRatioObservable, RatioObservable
+from systwise.learn._ratio_calibration import reference_draw
 from systwise.learn._ratio_diagnostics import RatioDiagnostics, ratio_diagnostics
 from systwise.learn._saving import load_arrays, save_observable
 from systwise.learn._strategy import (
@@ -35,6 +36,7 @@ __all__ = [
     "TruthObservable",
     "load_arrays",
     "ratio_diagnostics",
+    "reference_draw",
     "save_observable",
     "signal_task",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from systwise.cases import AbstractCase
 from systwise.events import Events
-from systwise.learn._game import Draw
+from systwise.learn._game import Draw, draw_between
 from systwise.learn._ratio import RatioObservable
 from systwise.learn._strategy import Problem
 from systwise.learn._task import Task
@@ -106,7 +106,7 @@ def normalised(
     """
     index = np.sort(np.concatenate([problem.split.stopping(fold), problem.split.training(fold)]))
     index = index[:: -(-len(index) // most)]
-    degree = max(max(row) for row in observable.basis.exponents)
+    degree = max(max(row, default=0) for row in observable.basis.exponents)
     points = observable.basis.nodes(degree + NODES)
     mean, error = reference_means(observable, problem, task, draw, index, fold, points, seed)
     polynomials = np.asarray(observable.basis(jnp.asarray(points, jnp.float32)), np.float64)
@@ -115,3 +115,15 @@ def normalised(
         weight = mean[k] / np.maximum(error[k], 1e-9 * mean[k])
         shift[k] = np.linalg.lstsq(polynomials * weight[:, None], -np.log(mean[k]) * weight, rcond=None)[0]
     return dataclasses.replace(observable, shift=observable.shift.at[fold].add(jnp.asarray(shift, jnp.float32)))
+
+
+def shape_nuisances(problem: Problem) -> tuple[int, ...]:
+    """Return the numbers of the nuisances that change events, not only yields."""
+    return tuple(j for j, nuisance in enumerate(problem.case.nuisances) if nuisance.kind != "norm")
+
+
+def reference_draw(problem: Problem) -> Draw:
+    """Return the uniform draw over the training ranges, with normalisations at their nominal values."""
+    use = shape_nuisances(problem)
+    ends = [n.training if j in use else (n.nominal, n.nominal) for j, n in enumerate(problem.case.nuisances)]
+    return draw_between([low for low, _ in ends], [high for _, high in ends])

@@ -86,7 +86,7 @@ def ratio_diagnostics(
     Args:
         observable: the ratios.
         problem: case and events.
-        draw: nuisance values of the reference (`shape_draw`).
+        draw: nuisance values of the reference (`reference_draw`).
         points: nuisance values of the tests.
         seed: of the draws.
         fold: the network.

@@ -81,7 +81,8 @@ class ChebyshevBasis(eqx.Module):
         """Return the product grid of `count` Chebyshev nodes along each active nuisance, others at their middle."""
         line = np.cos(np.pi * (np.arange(count) + 0.5) / count)
         axes = [line if j in self.active else np.zeros(1) for j in range(len(self.exponents[0]))]
-        grid = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], axis=-1)
+        rows = list(itertools.product(*axes))
+        grid = np.array(rows, np.float64).reshape(len(rows), len(axes))
         return np.asarray(self.centre, np.float64) + np.asarray(self.half, np.float64) * grid
 
 

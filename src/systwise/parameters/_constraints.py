@@ -167,7 +167,7 @@ class LogNormalConstraint(AbstractConstraint):
         """Refuse a width that is none."""
         if self.kappa <= 1:
             raise ConfigError(
-                f"log-normal constraint on '{self.nuisance}': kappa is {self.kappa:g}, it must exceed 1 (1.1 means 10 %)"
+                f"log-normal constraint on '{self.nuisance}': kappa is {self.kappa:g}; it must exceed 1 (1.1 is 10 %)"
             )
 
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:

@@ -8,7 +8,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from systwise.report._layout import grid, mesh, multiples, note
-from systwise.report._rows import Place, TruePoint, belongs, main_entries, true_points
+from systwise.report._rows import Place, TruePoint, main_entries, true_points
 from systwise.report._style import GREY, looks, nuisance_label, poi_label
 from systwise.study import LikelihoodScan, Results
 
@@ -18,10 +18,16 @@ def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, 
     found = []
     for entry in main_entries(results):
         for scan in scans:
-            if belongs(scan, entry) and scan.binning in place.binnings and point.same(scan.true):
+            wanted = (entry.strategy, entry.observable, entry.convention)
+            if _key(scan) == wanted and scan.binning in place.binnings and point.same(scan.true):
                 found.append(scan)
                 break
     return found
+
+
+def _key(scan: LikelihoodScan) -> tuple[str, str, str]:
+    # Joint cells are those of an anchored observable, whose likelihood is that of a fixed one.
+    return scan.strategy, "anchored" if scan.binning == "joint" else scan.observable, scan.convention
 
 
 def _labels(results: Results) -> dict[tuple[str, str, str], str]:
@@ -39,7 +45,7 @@ def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place
         return None
     table = {p.label: _own(scans, results, p, place) for p in points}
     first = table[points[0].label]
-    keys = [(s.strategy, s.observable, s.convention) for s in first]
+    keys = [_key(scan) for scan in first]
     labels = _labels(results)
     figure, panels = multiples(
         len(keys),
@@ -55,7 +61,7 @@ def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place
         for key, own in zip(keys, panels, strict=True):
             axis = own[row]
             axis.set_title(point.label if row else f"{labels[key]}, {point.label}", fontsize=9, pad=3)
-            scan = next((s for s in table[point.label] if (s.strategy, s.observable, s.convention) == key), None)
+            scan = next((s for s in table[point.label] if _key(s) == key), None)
             if scan is None or not np.isfinite(scan.map_nll).any():
                 note(axis, "no likelihood", x=0.5, y=0.5, ha="center", va="center")
                 continue
@@ -131,9 +137,10 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: P
         reach = 0.0
         for scan, width in zip(own, widths, strict=True):
             style = look[scan.strategy]
-            label = labels[scan.strategy, scan.observable, scan.convention]
-            main.plot(scan.poi_values, scan.profiled, color=style.colour, linestyle=style.line, label=label)
-            pen = {"color": style.colour, "linestyle": style.line, "linewidth": 1.4}
+            line = "-." if _key(scan)[1] == "anchored" else style.line
+            label = labels[_key(scan)]
+            main.plot(scan.poi_values, scan.profiled, color=style.colour, linestyle=line, label=label)
+            pen = {"color": style.colour, "linestyle": line, "linewidth": 1.4}
             ratio.plot(scan.poi_values, local_width(scan) / reference, **pen)
             near = np.abs(scan.poi_values - scan.estimate_poi)[scan.profiled <= 4.5]
             reach = max(reach, near.max(initial=0.0))
@@ -141,8 +148,8 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: P
                 top = max(top, 1.15 * width / reference)
         for level, text in ((0.5, "68 %"), (2.0, "95 %")):
             main.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
-            place = {"transform": main.get_yaxis_transform(), "ha": "right"}
-            main.text(0.99, level + 0.05, text, color=GREY, fontsize=9, **place)
+            corner = {"transform": main.get_yaxis_transform(), "ha": "right"}
+            main.text(0.99, level + 0.05, text, color=GREY, fontsize=9, **corner)
         if own and reach > 0:
             middle = own[0].estimate_poi
             main.set_xlim(middle - 1.05 * reach, middle + 1.05 * reach)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from systwise.report._coverage import coverage_answers
 from systwise.report._numbers import excess, significant, with_error
 from systwise.report._rows import TruePoint, competitors, entries, pois, true_points
-from systwise.report._words import SIMULATION_SHOWN, in_list, name_in_sentence, simulation_words, where
+from systwise.report._words import SIMULATION_SHOWN, in_list, name_in_sentence, simulation_included, where
 from systwise.study import Results, Summary
 
 BASELINE = "nominal"
@@ -40,10 +40,8 @@ def _answer(results: Results, point: TruePoint, poi: str) -> str:
     baseline = next((row for row in rows if row.strategy == BASELINE), None)
     if baseline is not None and best.strategy != BASELINE and baseline.sigma.mean and best.sigma.mean:
         ratio = baseline.sigma.mean / best.sigma.mean
-        words.append(
-            f"the baseline, {name_in_sentence(baseline)}, reaches {with_error(baseline.sigma.mean, baseline.sigma.spread)}, "
-            f"{excess(ratio)} that"
-        )
+        reached = with_error(baseline.sigma.mean, baseline.sigma.spread)
+        words.append(f"the baseline, {name_in_sentence(baseline)}, reaches {reached}, {excess(ratio)} that")
     if best.observable == "moving":
         valid = next((row for row in rows if row.observable != "moving"), None)
         if valid is not None and (valid.strategy, valid.observable) != (BASELINE, "fixed"):
@@ -121,10 +119,12 @@ def caveats(results: Results) -> list[str]:
         default=None,
     )
     if heaviest is not None and (heaviest.sigma_simulation.mean or 0) > SIMULATION_SHOWN * (heaviest.sigma.mean or 1):
+        included = "which holds it" if simulation_included(results) else "which does not hold it"
         found.append(
-            f"The simulation is small: of {where(results, heaviest)}, {_point(results, heaviest)}, "
-            f"σ({heaviest.poi}) is {significant(heaviest.sigma.mean)} and the simulation's part "
-            f"{significant(heaviest.sigma_simulation.mean, 2)}; that part is {simulation_words(results)}."
+            f"The simulation is small: its statistical uncertainty adds "
+            f"{significant(heaviest.sigma_simulation.mean, 2)} in quadrature to σ({heaviest.poi}) of "
+            f"{in_list(results, heaviest)} at {_point(results, heaviest)}, {significant(heaviest.sigma.mean)}, "
+            f"{included}; more simulation shrinks it, more data do not."
         )
     yardsticks = list(dict.fromkeys(entry.strategy for entry in entries(results) if entry.yardstick))
     if yardsticks:

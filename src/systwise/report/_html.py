@@ -11,10 +11,12 @@ from typing import Any
 
 import jinja2
 
+from systwise.report._coverage import Judged, judged_toys
 from systwise.report._headline import caveats, headline, second_minima
-from systwise.report._numbers import significant
-from systwise.report._rows import binnings, pois
-from systwise.report._table import sections
+from systwise.report._numbers import significant, with_error
+from systwise.report._rows import TruePoint, places, pois, true_points
+from systwise.report._table import ratio, sections
+from systwise.report._words import simulation_words
 from systwise.study import Results
 
 
@@ -63,6 +65,22 @@ def _timings(results: Results) -> list[tuple[str, str]]:
     return [(name, seconds(value)) for name, value in rows if value is not None]
 
 
+def _toys(results: Results) -> list[tuple[TruePoint, list[Judged]]]:
+    """Return the sets of pseudo-experiments by true point."""
+    judged = judged_toys(results)
+    points = true_points(results, results.toys)
+    return [(point, [row for row in judged if point.same(row.record.true)]) for point in points]
+
+
+def _toy_source(results: Results) -> str:
+    """Say where the data of the pseudo-experiments come from."""
+    words = {
+        "events": "drawn from events that neither trained, calibrated nor built the templates",
+        "templates": "drawn from the fitted templates, which tests the fit and not the templates",
+    }
+    return "".join(f"; {words[source]}" for source in dict.fromkeys(record.source for record in results.toys))
+
+
 def render(results: Results, drawings: list[Drawing]) -> str:
     """Return the report as HTML text.
 
@@ -74,18 +92,28 @@ def render(results: Results, drawings: list[Drawing]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    bounded = any(record.bound for record in results.measurements)
+    failed = any(row.converged < row.seeds or row.sigma.count < row.seeds for row in results.summaries)
     content: dict[str, Any] = {
         "results": results,
         "answers": headline(results),
         "caveats": caveats(results),
         "minima": second_minima(results),
         "pois": pois(results),
-        "binnings": binnings(results),
+        "places": places(results),
         "sections": sections,
-        "bounded": any(record.bound for record in results.measurements),
+        "bounded": bounded,
+        "failed": failed,
+        "width": 5 + bounded + failed,
+        "simulation_words": simulation_words(results),
+        "toys": _toys(results),
+        "toy_source": _toy_source(results),
+        "bounded_toys": any(record.bound for record in results.toys),
         "drawings": drawings,
         "settings": json.dumps(results.settings, indent=2, ensure_ascii=False),
         "timings": _timings(results),
         "significant": significant,
+        "with_error": with_error,
+        "ratio": ratio,
     }
     return environment.from_string(source).render(content)

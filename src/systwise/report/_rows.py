@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from systwise.report._numbers import significant
-from systwise.study import LikelihoodScan, Measurement, Results, Summary, ToyRecord
+from systwise.study import Measurement, Results, Summary, ToyRecord
 
 UNNAMED = ("joint", "none")
 """Binnings of which an observable has just one: joint cells (anchored) and none (unbinned)."""
@@ -65,7 +65,9 @@ class Place:
     def full_title(self) -> str:
         """The same, with everything that stands in the column."""
         extra = [words_of_binning(name) for name in self.binnings if name in UNNAMED and name != self.name]
-        return " or ".join([", ".join([self.title, *extra[:-1]]), *extra[-1:]]) if self.name not in UNNAMED else self.title
+        return (
+            " or ".join([", ".join([self.title, *extra[:-1]]), *extra[-1:]]) if self.name not in UNNAMED else self.title
+        )
 
 
 def words_of_binning(name: str) -> str:
@@ -149,12 +151,14 @@ def places(results: Results) -> list[Place]:
     return found
 
 
-def true_points(results: Results, records: Sequence[Measurement] | Sequence[ToyRecord] | None = None) -> list[TruePoint]:
+def true_points(
+    results: Results, records: Sequence[Measurement] | Sequence[ToyRecord] | None = None
+) -> list[TruePoint]:
     """Return the true points of some records (of the measurements, if not told), in order of appearance."""
     distinct: list[dict[str, float]] = []
-    for record in [*results.measurements, *results.toys]:
-        if not any(TruePoint(known, "").same(record.true) for known in distinct):
-            distinct.append(dict(record.true))
+    for true in [*(record.true for record in results.measurements), *(record.true for record in results.toys)]:
+        if not any(TruePoint(known, "").same(true) for known in distinct):
+            distinct.append(dict(true))
     wanted = results.measurements if records is None else records
     found = [TruePoint(values, point_label(results, values, distinct)) for values in distinct]
     return [point for point in found if any(point.same(record.true) for record in wanted)]
@@ -176,14 +180,11 @@ def point_label(results: Results, values: dict[str, float], distinct: list[dict[
 def find(results: Results, entry: Entry, point: TruePoint, place: Place, poi: str) -> Summary | None:
     """Return the summary of one cell of the comparison, or None where nothing was measured."""
     for row in results.summaries:
-        if row.binning in place.binnings and row.poi == poi and belongs(row, entry) and point.same(row.true):
+        key = (row.strategy, row.observable, row.convention, row.poi)
+        own = key == (entry.strategy, entry.observable, entry.convention, poi)
+        if own and row.binning in place.binnings and point.same(row.true):
             return row
     return None
-
-
-def belongs(row: Summary | Measurement | ToyRecord | LikelihoodScan, entry: Entry) -> bool:
-    """Whether a record is of a strategy as it entered the fit."""
-    return (row.strategy, row.observable, row.convention) == (entry.strategy, entry.observable, entry.convention)
 
 
 def competitors(results: Results, point: TruePoint, poi: str) -> list[Summary]:

@@ -72,12 +72,12 @@ _LOOKS = {
     "augmented": Look("#ffa90e", "s", "-"),
     "adversarial": Look("#832db6", "^", "-"),
     "aware": Look("#bd1f01", "*", "-"),
+    "ratio": Look("#e76300", "h", "-"),
     "optimal": Look("#000000", "P", ":"),
     "optimal_nominal": Look("#94a4a2", "X", ":"),
 }
 _SPARE = (
     Look("#a96b59", "v", "-"),
-    Look("#e76300", "h", "-."),
     Look("#92dadd", "<", "-"),
     Look("#b9ac70", ">", "-."),
 )

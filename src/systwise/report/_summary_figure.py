@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -102,7 +104,7 @@ def _bar(axis: Axes, row: Summary, y: float, colour: str, alpha: float, right: f
         return
     failed = row.converged < row.seeds
     alpha = 0.25 if failed else alpha
-    box = {"height": 0.86 * STEP, "color": colour, "linewidth": 0}
+    box: dict[str, Any] = {"height": 0.86 * STEP, "color": colour, "linewidth": 0}
     axis.barh(y, row.sigma.mean, alpha=alpha, xerr=row.sigma.spread, ecolor="k", **box)
     if row.sigma_stat_only.mean is not None:
         stat = min(row.sigma_stat_only.mean, row.sigma.mean)

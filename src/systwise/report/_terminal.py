@@ -17,6 +17,7 @@ from systwise.report._words import COVERAGE_WORDS, SIMULATION_SHOWN, simulation_
 from systwise.study import Results
 
 WIDTH = 80
+_Flags = tuple[bool, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,16 +26,16 @@ class _Layout:
 
     Attributes:
         auc: area under the ROC curve.
-        bounded: ratio to the bound.
-        simulation: what the limited simulation adds, one flag a group of columns.
+        bounded: ratio to the bound, one flag a group of columns.
+        simulation: what the limited simulation adds, one flag a group.
         best: ratio to the best, one flag a group.
         spread: spread over seeds.
     """
 
     auc: bool
-    bounded: bool
-    simulation: tuple[bool, ...]
-    best: tuple[bool, ...]
+    bounded: _Flags
+    simulation: _Flags
+    best: _Flags
     spread: bool = True
 
 
@@ -54,19 +55,25 @@ def summary_table(results: Results, width: int = WIDTH) -> rich.table.Table:
             simulation's part of all but the last binning, then the spread are left to the HTML report.
     """
     groups = len(places(results))
+    every = (True,) * groups
+    last = tuple(number == groups - 1 for number in range(groups))
+    nowhere = (False,) * groups
     bounded = any(record.bound for record in results.measurements)
-    every = (simulation_matters(results),) * groups
-    last = tuple(number == groups - 1 and every[0] for number in range(groups))
-    only = tuple(number == groups - 1 for number in range(groups))
+    simulation = simulation_matters(results)
+
+    def layout(auc: bool, bound: _Flags, part: _Flags, best: _Flags, spread: bool = True) -> _Layout:
+        return _Layout(auc, bound if bounded else nowhere, part if simulation else nowhere, best, spread)
+
     table = rich.table.Table()
-    for layout in (
-        _Layout(True, bounded, every, (True,) * groups),
-        _Layout(False, bounded, every, (True,) * groups),
-        _Layout(False, bounded, last, (True,) * groups),
-        _Layout(False, bounded, last, only),
-        _Layout(False, bounded, last, only, spread=False),
+    for chosen in (
+        layout(True, every, every, every),
+        layout(False, every, every, every),
+        layout(False, every, last, every),
+        layout(False, every, last, last),
+        layout(False, last, last, last),
+        layout(False, last, last, last, spread=False),
     ):
-        table = _comparison(results, layout)
+        table = _comparison(results, chosen)
         if _width(table) <= width:
             break
     return table
@@ -86,12 +93,12 @@ def _width(table: rich.table.Table) -> int:
     return console.measure(table).maximum
 
 
-def _frame(title: str, caption: str) -> rich.table.Table:
+def _frame(title: str, caption: str, gap: int = 1) -> rich.table.Table:
     return rich.table.Table(
         title=title,
         title_justify="left",
         box=rich.box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, gap, 0, 0),
         pad_edge=False,
         caption=caption,
         caption_justify="left",
@@ -101,7 +108,8 @@ def _frame(title: str, caption: str) -> rich.table.Table:
 
 def _comparison(results: Results, layout: _Layout) -> rich.table.Table:
     groups, measured = places(results), pois(results)
-    several = f", mean ± spread of {len(set(results.seeds))} trainings" if len(set(results.seeds)) > 1 else ""
+    average = "mean ± spread" if layout.spread else "mean"
+    several = f", {average} of {len(set(results.seeds))} trainings" if len(set(results.seeds)) > 1 else ""
     title = f"{results.case}: σ({', '.join(measured)}), profiled{several}"
     table = _frame(title, _caption(results, any(layout.simulation)))
     table.add_column("strategy", no_wrap=True)
@@ -129,7 +137,12 @@ def _comparison(results: Results, layout: _Layout) -> rich.table.Table:
 
 def _columns(layout: _Layout, number: int) -> list[str]:
     """Return the names of the columns of a group."""
-    names = {"σ": True, "/bound": layout.bounded, "/best": layout.best[number], "sim.": layout.simulation[number]}
+    names = {
+        "σ": True,
+        "sim.": layout.simulation[number],
+        "/bound": layout.bounded[number],
+        "/best": layout.best[number],
+    }
     return [name for name, shown in names.items() if shown]
 
 
@@ -179,7 +192,12 @@ def _caption(results: Results, simulation: bool) -> str:
         )
     if any(entry.yardstick for entry in entries(results)):
         words.append("* yardstick: needs what no measurement has, does not compete")
-    if any(row.converged < row.seeds or row.sigma.count < row.seeds for row in results.summaries):
+    shown = [(entry.strategy, entry.observable, entry.convention) for entry in main_entries(results)]
+    if any(
+        row.converged < row.seeds or row.sigma.count < row.seeds
+        for row in results.summaries
+        if (row.strategy, row.observable, row.convention) in shown
+    ):
         words.append("! not converged or no interval in every training, does not compete")
     if simulation:
         words.append(f"sim.: {simulation_words(results)}")
@@ -189,14 +207,14 @@ def _caption(results: Results, simulation: bool) -> str:
 def toy_table(results: Results) -> rich.table.Table:
     """Return the pseudo-experiments for a terminal: do the intervals hold what they promise?
 
-    Columns are the number of pseudo-experiments (those that converged, of all), the bias in units of the
+    Columns are the number of pseudo-experiments (those whose fit converged), the bias in units of the
     spread of the estimates, the mean half-width of the 68.27 % intervals and its ratio to the bound, the
     width of the pull, and the coverage of the 68.27 % and 95.45 % intervals in per cent with binomial
     errors. `!` marks coverage off by more than three errors, and a bias beyond 0.1 sigma and two of its
     own errors.
     """
     judged = judged_toys(results)
-    table = _frame(f"{results.case}: pseudo-experiments", COVERAGE_WORDS if judged else "none were made")
+    table = _frame(f"{results.case}: pseudo-experiments", COVERAGE_WORDS if judged else "none were made", gap=0)
     table.add_column("strategy", no_wrap=True)
     bounded = any(row.record.bound for row in judged)
     names = ("toys", "bias/σ", "width", *(("/bound",) if bounded else ()), "pull", "68.27 %", "95.45 %")
@@ -215,12 +233,12 @@ def toy_table(results: Results) -> rich.table.Table:
 def _toy_row(row: Judged, bounded: bool) -> list[Text]:
     style = "dim" if row.yardstick else ""
     wrong = "bold red"
-    cells = [Text(row.label, style=style), Text(row.count, style=style)]
+    cells = [Text(row.label, style=style), Text(str(row.record.converged), style=style)]
     cells.append(Text(row.bias.split(" ")[0] + ("!" if row.biased else ""), style=wrong if row.biased else style))
     cells.append(Text(row.half_width, style=style))
     if bounded:
         cells.append(Text(ratio(row.width_to_bound), style=style))
     cells.append(Text(f"{row.record.pull_width:.2f}", style=style))
     for text, off in ((row.coverage, row.off), (row.coverage_two, row.off_two)):
-        cells.append(Text(text + ("!" if off else ""), style=wrong if off else style))
+        cells.append(Text(text.replace(" ", "") + ("!" if off else ""), style=wrong if off else style))
     return cells

@@ -10,19 +10,24 @@ from systwise.study import Results, Summary, ToyRecord
 SIMULATION_SHOWN: Final = 0.1
 """The simulation's part is worth a column in the terminal above this fraction of sigma."""
 COVERAGE_WORDS: Final = (
-    "width: mean half of the 68.27 % intervals; coverage in per cent with its binomial error\n"
-    "! coverage off by more than 3 errors, or a bias beyond 0.1 σ and twice its error"
+    "toys: those whose fit converged; width: mean half of the 68.27 % intervals\n"
+    "coverage in per cent with its binomial error\n"
+    "! coverage off by more than 3 errors, or bias beyond 0.1 σ and twice its error"
 )
 
 
 def simulation_words(results: Results) -> str:
-    """Return what the simulation's part of sigma means, and whether sigma holds it."""
-    included = (results.settings.get("fit") or {}).get("simulation") == "include"
-    held = "part of σ" if included else "not part of σ, to be added in quadrature"
+    """Return what the simulation's part means, and whether sigma holds it."""
+    held = "included in σ" if simulation_included(results) else "not included in σ"
     return (
-        f"what the limited number of simulated events adds to the uncertainty, {held}; "
+        f"what the limited number of simulated events adds in quadrature, {held}; "
         "more simulation shrinks it, more data do not"
     )
+
+
+def simulation_included(results: Results) -> bool:
+    """Whether the fits treat the simulation's statistical uncertainty as part of sigma."""
+    return (results.settings.get("fit") or {}).get("simulation") == "include"
 
 
 def where(results: Results, row: Summary | ToyRecord, seed: bool = False) -> str:
@@ -31,7 +36,7 @@ def where(results: Results, row: Summary | ToyRecord, seed: bool = False) -> str
     Args:
         results: of a study, which know what has to be told apart.
         row: of a comparison.
-        seed: whether to add the seed of the training.
+        seed: whether to add the seed of the training (`#1`).
     """
     key = (row.strategy, row.observable, row.convention)
     name = next(
@@ -39,7 +44,7 @@ def where(results: Results, row: Summary | ToyRecord, seed: bool = False) -> str
         row.strategy,
     )
     binning = "" if row.binning in UNNAMED else f", {row.binning}"
-    training = f", seed {row.seed}" if seed and isinstance(row, ToyRecord) else ""
+    training = f" #{row.seed}" if seed and isinstance(row, ToyRecord) else ""
     return f"{name}{binning}{training}"
 
 

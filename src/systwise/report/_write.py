@@ -88,8 +88,8 @@ def _toy_figures(results: Results, toys: Mapping[str, Toys], add: Add) -> None:
     add(
         "coverage",
         "Do the intervals hold what they promise?",
-        "Each point is a set of pseudo-experiments. Coverage belongs on the line, with its binomial error; a bias is in "
-        "units of the spread of the estimates (grey band: less than 0.1); a pull wider than one means that the "
+        "Each point is a set of pseudo-experiments. Coverage belongs on the line, with its binomial error; a bias is "
+        "in units of the spread of the estimates (grey band: less than 0.1); a pull wider than one means that the "
         "intervals are too short. Red: off by more than 3 errors, or a bias beyond 0.1 and twice its error.",
         coverage_figure(results),
     )

@@ -34,7 +34,7 @@ def merge_studies(directories: Sequence[Path], out: Path, force: bool = False) -
     for directory, other in zip(directories[1:], parts[1:], strict=True):
         if [record.file for record in other.toys] != files:
             raise ConfigError(
-                f"{directory}: holds other sets of pseudo-experiments than {directories[0]}; merge parts of one run only"
+                f"{directory}: holds other sets of pseudo-experiments than {directories[0]}; merge parts of one run"
             )
     if not files:
         raise ConfigError(f"{directories[0]}: holds no pseudo-experiments; make them with systwise toys")

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from systwise.cases import Progress, no_progress, relabelled
-from systwise.fit import Toys
-from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy
+from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy, RatioObservable
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
@@ -22,6 +21,7 @@ from systwise.study._plotdata import (
     DecisionFunction,
     LikelihoodScan,
     PlotData,
+    RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
     TrainingHistory,
@@ -29,8 +29,8 @@ from systwise.study._plotdata import (
 from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord, plain
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
-from systwise.study._toys import fitted_observables, identity, run_toys, toy_file, toy_record
-from systwise.study._unbinned import measure_unbinned
+from systwise.study._toys import check_coverage, fitted_observables
+from systwise.study._unbinned import measure_unbinned, ratio_check
 from systwise.study._warmup import start_compiling
 
 PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
@@ -52,6 +52,7 @@ class Unit:
     score_seconds: float = 0.0
     fit_seconds: float = 0.0
     toys: list[ToyRecord] = dataclasses.field(default_factory=list)
+    ratio_checks: list[RatioCheck] = dataclasses.field(default_factory=list)
     toy_seconds: float = 0.0
 
 
@@ -178,57 +179,16 @@ def _measure_observable(
             unit.templates += _exhibited(plan, setup)
     if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
         unit.measurements += measure_unbinned(plan, strategy.name, seed, observable, points, progress)
+        if shown and isinstance(observable, RatioObservable):
+            unit.ratio_checks.append(ratio_check(plan, strategy.name, observable, points, seed))
     unit.fit_seconds += time.perf_counter() - start
     if plan.settings.toys.count:
         start = time.perf_counter()
-        _run_toys(plan, unit, store, strategy, seed, observable, setups, "unbinned" in kinds, points, progress)
+        fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds, progress)
+        toys, warnings = check_coverage(plan, store, strategy.name, seed, observable, fitted, points, progress)
+        unit.toys += toys
+        unit.warnings += warnings
         unit.toy_seconds += time.perf_counter() - start
-
-
-def _run_toys(
-    plan: Plan,
-    unit: Unit,
-    store: Store,
-    strategy: AbstractStrategy,
-    seed: int,
-    observable: AbstractObservable,
-    setups: list[Setup],
-    unbinned: bool,
-    points: tuple[dict[str, float], ...],
-    progress: Progress,
-) -> None:
-    """Fit pseudo-experiments at every true point; what a resumed directory holds already is kept."""
-    fitted = fitted_observables(plan, setups, observable, unbinned, progress)
-    wanted = np.arange(plan.settings.toys.first, plan.settings.toys.first + plan.settings.toys.count)
-    for number, point in enumerate(points):
-        files = [toy_file(strategy.name, one, seed, plan.nuisance_values(point)) for one in fitted]
-        earlier = [
-            store.toys(file, identity(plan, strategy.name, seed, one)) for file, one in zip(files, fitted, strict=True)
-        ]
-        complete = [old for one, old in zip(fitted, earlier, strict=True) if one.kind != "moving"] or earlier
-        done = (
-            set.intersection(*(set(old.numbers.tolist()) if old else set() for old in complete)) if complete else set()
-        )
-        missing = np.array([i for i in wanted if i not in done], dtype=np.int64)
-        new: list[Toys | None] = [None] * len(fitted)
-        if len(missing):
-            new = run_toys(plan, strategy.name, seed, observable, fitted, point, number, missing, progress)
-        for one, file, old, toys in zip(fitted, files, earlier, new, strict=True):
-            parts = [part for part in (old, toys) if part is not None]
-            if not parts:
-                unit.warnings.append(
-                    f"{strategy.name}, {one.kind}: pseudo-experiments from templates exist for fixed observables only; "
-                    "its data need events (toys.source)"
-                )
-                continue
-            merged = Toys.merge(parts)
-            store.save_toys(file, merged)
-            if not merged.converged.any():
-                unit.warnings.append(
-                    f"{strategy.name}, {one.kind}, {one.binning}: no pseudo-experiment's fit converged"
-                )
-                continue
-            unit.toys.append(toy_record(plan, strategy.name, seed, one, point, merged, file))
 
 
 def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]) -> ScoreDistribution:
@@ -290,6 +250,7 @@ def _extend(plots: PlotData, unit: Unit) -> PlotData:
     return dataclasses.replace(
         plots,
         decision_functions=(*plots.decision_functions, *unit.decisions),
+        ratio_checks=(*plots.ratio_checks, *unit.ratio_checks),
         score_templates=(*plots.score_templates, *unit.templates),
         score_distributions=(*plots.score_distributions, *unit.distributions),
         likelihood_scans=(*plots.likelihood_scans, *unit.scans),

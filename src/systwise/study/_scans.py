@@ -63,7 +63,7 @@ def likelihood_scan(
         second_minimum=None if second is None else second.nuisances[chosen.name],
         nuisance=chosen.name,
         poi=model.components.pois[poi],
-        observable="moving" if model.moving else "fixed",
+        observable="anchored" if binning == "joint" else "moving" if model.moving else "fixed",
     )
 
 

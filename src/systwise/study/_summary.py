@@ -128,8 +128,9 @@ def summarise(measurements: Sequence[Measurement], yardsticks: Sequence[str]) ->
     The best of a true point is the smallest mean sigma among rows that compete: all their fits
     converged with a two-sided interval, and their strategy needs nothing that a measurement does not
     have. Optimised binnings, anchored observables (joint cells) and unbinned likelihoods are compared
-    with each other; a prescribed binning (`uniform`, the papers') only with itself. Where a moving observable was fitted in several conventions, the first
-    one of the strategy competes: the smallest of four would be a choice made after the fact.
+    with each other; a prescribed binning (`uniform`, the papers') only with itself. Where a moving
+    observable was fitted in several conventions, the first one of the strategy competes: the smallest
+    of four would be a choice made after the fact.
 
     Args:
         measurements: any order; the summaries keep the order of first appearance.

@@ -36,6 +36,7 @@ from systwise.study._binned import fine_grid
 from systwise.study._measure import Setup, build_model, rate_factors
 from systwise.study._plan import Plan
 from systwise.study._results import ToyRecord
+from systwise.study._store import Store
 from systwise.study._unbinned import Sample, true_yields, unbinned_model
 from systwise.templates import Pairs, anchor_pairs, joint_score, score
 
@@ -88,6 +89,52 @@ def data_source(plan: Plan) -> Source:
         return wanted
     fresh = plan.case.sample(0, [1] * len(plan.case.components.names))
     return "templates" if fresh is None else "events"
+
+
+def check_coverage(
+    plan: Plan,
+    store: Store,
+    strategy: str,
+    seed: int,
+    observable: AbstractObservable,
+    fitted: list[Fitted],
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> tuple[list[ToyRecord], list[str]]:
+    """Fit pseudo-experiments at every true point, keeping those that a resumed directory holds already.
+
+    Returns:
+        one record an observable and true point, and warnings.
+    """
+    settings, records, warnings = plan.settings.toys, [], []
+    wanted = range(settings.first, settings.first + settings.count)
+    for number, point in enumerate(points):
+        files = [toy_file(strategy, one, seed, plan.nuisance_values(point)) for one in fitted]
+        names = [identity(plan, strategy, seed, one) for one in fitted]
+        earlier = [store.toys(file, name) for file, name in zip(files, names, strict=True)]
+        # A moving observable has fewer, by its own limit.
+        complete = [old for one, old in zip(fitted, earlier, strict=True) if one.kind != "moving"] or earlier
+        held = [set(old.numbers.tolist()) if old else set() for old in complete]
+        missing = np.array([i for i in wanted if not all(i in numbers for numbers in held)], dtype=np.int64)
+        new: list[Toys | None] = [None] * len(fitted)
+        if len(missing):
+            new = run_toys(plan, strategy, seed, observable, fitted, point, number, missing, progress)
+        for one, file, *both in zip(fitted, files, earlier, new, strict=True):
+            parts = [part for part in both if part is not None]
+            who = f"{strategy}, {one.kind}, {one.binning} binning"
+            if not parts:
+                warnings.append(
+                    f"{who}: no pseudo-experiments, since templates give data for fixed observables only; "
+                    "set toys.source to events where the case can draw them"
+                )
+                continue
+            merged = Toys.merge(parts)
+            store.save_toys(file, merged)
+            if merged.converged.any():
+                records.append(toy_record(plan, strategy, seed, one, point, merged, file))
+            else:
+                warnings.append(f"{who}: no pseudo-experiment's fit converged; look at the verdict of the Asimov fit")
+    return records, warnings
 
 
 def run_toys(

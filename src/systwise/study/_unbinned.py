@@ -13,9 +13,10 @@ from jaxtyping import Array, Float64
 from systwise.cases import AbstractCase, Progress
 from systwise.events import Events, EventTable
 from systwise.fit import FitResult, UnbinnedData, UnbinnedModel, fit_log_ratios, fit_unbinned, study_auxiliary
-from systwise.learn import AbstractRatioObservable, RatioObservable
+from systwise.learn import AbstractRatioObservable, RatioObservable, ratio_diagnostics, reference_draw
 from systwise.study._measure import rate_factors, record_of_fit
 from systwise.study._plan import Plan
+from systwise.study._plotdata import RatioCheck
 from systwise.study._results import Measurement
 from systwise.templates import nuisance_point
 
@@ -185,3 +186,12 @@ def _totals(plan: Plan, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
 @eqx.filter_jit
 def _weights(case: AbstractCase, events: Events, z: Array) -> Array:
     return case.vary(events, z).weights
+
+
+def ratio_check(
+    plan: Plan, strategy: str, observable: RatioObservable, points: tuple[dict[str, float], ...], seed: int
+) -> RatioCheck:
+    """Return what shows whether learned ratios can be trusted, at the true points, on events never trained on."""
+    z = np.array([[point[nuisance.name] for nuisance in plan.nuisances] for point in points])
+    found = ratio_diagnostics(observable, plan.problem, reference_draw(plan.problem), z, seed)
+    return RatioCheck(strategy=strategy, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})

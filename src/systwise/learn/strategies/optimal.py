@@ -26,7 +26,6 @@ class Optimal(AbstractStrategy):
     """The exact density ratio at the hypothesised nuisances."""
 
     name = "optimal"
-    observables = ("binned", "anchored", "unbinned")
     summary = "exact density ratio at the hypothesised nuisance (cases with a known optimum)"
     order = 60
     moving = True

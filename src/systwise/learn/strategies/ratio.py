@@ -13,10 +13,10 @@ from jaxtyping import Array, Key
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress, relabelled
-from systwise.learn._game import Draw, TrainingSettings, draw_between
+from systwise.learn._game import Draw, TrainingSettings
 from systwise.learn._network import NetworkSettings, multilayer
 from systwise.learn._ratio import RatioObservable
-from systwise.learn._ratio_calibration import normalised
+from systwise.learn._ratio_calibration import normalised, reference_draw, shape_nuisances
 from systwise.learn._ratio_game import Averaged, Posterior, component_task, contrast_points, ratio_controls
 from systwise.learn._ratio_network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
 from systwise.learn._schedule import count_steps
@@ -77,7 +77,7 @@ class Ratio(AbstractNetworkStrategy):
             DataError: a component has no positive weight, or the loss is not finite.
         """
         start = time.perf_counter()
-        draw, basis = shape_draw(problem), ratio_basis(problem, self.degree)
+        draw, basis = reference_draw(problem), ratio_basis(problem, self.degree)
         folds = problem.split.folds
         networks: list[list[AbstractRatioNetwork]] = []
         histories: list[History] = []
@@ -137,18 +137,6 @@ class Ratio(AbstractNetworkStrategy):
         mlp = multilayer(self.network, inputs, components, key)
         told = nuisance_scaler(problem.case)
         return NetworkRatio(scaler=scaler, nuisance_scaler=told, mlp=mlp, components=components)
-
-
-def shape_nuisances(problem: Problem) -> tuple[int, ...]:
-    """Return the numbers of the nuisances that change events, not only yields."""
-    return tuple(j for j, nuisance in enumerate(problem.case.nuisances) if nuisance.kind != "norm")
-
-
-def shape_draw(problem: Problem) -> Draw:
-    """Return the uniform draw over the training ranges, with normalisations at their nominal values."""
-    use = shape_nuisances(problem)
-    ends = [n.training if j in use else (n.nominal, n.nominal) for j, n in enumerate(problem.case.nuisances)]
-    return draw_between([low for low, _ in ends], [high for _, high in ends])
 
 
 def ratio_basis(problem: Problem, degree: int) -> ChebyshevBasis:
