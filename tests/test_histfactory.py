@@ -156,6 +156,7 @@ def shape_factor(spec: dict) -> None:
         (lambda s: s["measurements"][0]["config"].update(poi="nothing"), "nothing"),
         (lambda s: s["channels"][0]["samples"][0]["data"].append(1.0), "bins"),
         (lambda s: s.update(measurements=[]), "measurement"),
+        (lambda s: [sample["data"].__setitem__(1, 0.0) for sample in s["channels"][1]["samples"]], "'loose', bin 1"),
     ],
 )
 def test_workspaces_that_do_not_fit_are_refused(change, words: str) -> None:

@@ -60,6 +60,7 @@ def histfactory_model(
         nominal=tuple(float(configured.get(name, {}).get("inits", [1.0])[0]) for name in pois),
         ranges=tuple(tuple(map(float, configured.get(name, {}).get("bounds", [[0, 10]])[0])) for name in pois),  # type: ignore[misc]
     )
+    layout.check_expected()
     nuisances: list[Nuisance] = []
     constraints: list[AbstractConstraint] = []
     effects: list[Effect] = []
@@ -131,6 +132,8 @@ class _Layout:
     Attributes:
         samples: names in order of first appearance.
         nominal: expected counts.
+        channels: their names.
+        starts: first bin of each channel, and the number of bins.
         factors: names of normalisation factors.
         scaled: the factors of each sample.
         rates: up and down factors of each `normsys`.
@@ -155,6 +158,7 @@ class _Layout:
         self.errors = np.zeros(shape)
         self.simulated = np.zeros(shape)
         starts = np.cumsum([0, *widths])
+        self.channels, self.starts = [channel["name"] for channel in channels], starts
         placed = [
             (self.samples.index(sample["name"]), slice(starts[c], starts[c + 1]), sample, channel["name"])
             for c, channel in enumerate(channels)
@@ -205,6 +209,16 @@ class _Layout:
         else:
             up, down = self.shapes.setdefault(name, (self.nominal.copy(), self.nominal.copy()))
             up[k, bins], down[k, bins] = data["hi_data"], data["lo_data"]  # type: ignore[index]
+
+    def check_expected(self) -> None:
+        """Refuse bins in which no sample expects anything: a single event there would decide every fit."""
+        empty = np.flatnonzero(self.nominal.sum(axis=0) <= 0)
+        if len(empty):
+            channel = int(np.searchsorted(self.starts, empty[0], side="right")) - 1
+            raise ConfigError(
+                f"workspace: channel '{self.channels[channel]}', bin {empty[0] - self.starts[channel]}: no sample expects "
+                "events there; merge or drop the bin"
+            )
 
     def relative_variance(self) -> np.ndarray | None:
         """Return the squared relative uncertainty of each bin's simulated samples, None without any."""

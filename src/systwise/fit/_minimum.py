@@ -99,13 +99,17 @@ def lowest_along_axes(lik: Likelihood, observed: Observed, starts: Starts, best:
     lowest = best.value[0]
     if len(starts.shape) < 2 or not starts.local or lowest.shape[0] > 1:
         return lowest
+    blocks: list[list[Array]] = [[] for _ in best.x]
     for j, line in enumerate(starts.axes):
         if line.shape[0] == 1:
             continue
-        points = jnp.asarray(line)[:, None]
-        x = [jnp.broadcast_to(array, (points.shape[0], array.shape[1])) for array in best.x]
-        moved = lik.pois + j
-        x[moved] = jnp.clip(jnp.broadcast_to(points, x[moved].shape), bounds.low[moved], bounds.high[moved])
-        value, _, _ = evaluate(lik, observed, x[: lik.pois], x[lik.pois :], ())
-        lowest = jnp.minimum(lowest, jnp.min(value, axis=0))
-    return lowest
+        for i, array in enumerate(best.x):
+            wide = jnp.broadcast_to(array, (line.shape[0], array.shape[1]))
+            if i == lik.pois + j:
+                wide = jnp.clip(jnp.broadcast_to(jnp.asarray(line)[:, None], wide.shape), bounds.low[i], bounds.high[i])
+            blocks[i].append(wide)
+    if not blocks[0]:
+        return lowest
+    x = [jnp.concatenate(block) for block in blocks]
+    value, _, _ = evaluate(lik, observed, x[: lik.pois], x[lik.pois :], ())
+    return jnp.minimum(lowest, jnp.min(value, axis=0))

@@ -40,12 +40,13 @@ class Starts:
 
     Attributes:
         axes: increasing values along each nuisance; a single value where there is no room for more.
+        points: the grid's points, one array `[start]` a nuisance; `[start, data]` where data sets have their own.
         reach: longest Newton step in each parameter.
         local: the grid only starts a continuous minimisation; else it is the set to minimise over.
     """
 
     axes: tuple[Float[Array | np.ndarray, " value"], ...]
-    points: tuple[Float[Array | np.ndarray, " start"], ...]
+    points: tuple[Float[Array | np.ndarray, start * data], ...]
     reach: Float[Array | np.ndarray, " parameter"]
     local: bool = dataclasses.field(metadata={"static": True})
 

@@ -30,7 +30,7 @@ from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Res
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
 from systwise.study._toys import check_coverage, fitted_observables
-from systwise.study._unbinned import measure_unbinned, ratio_check
+from systwise.study._unbinned import measure_unbinned, ratio_check, unbinned_warnings
 from systwise.study._warmup import start_compiling
 
 PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
@@ -178,7 +178,9 @@ def _measure_observable(
             unit.scans += scans
             unit.templates += _exhibited(plan, setup)
     if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
-        unit.measurements += measure_unbinned(plan, strategy.name, seed, observable, points, progress)
+        found = measure_unbinned(plan, strategy.name, seed, observable, points, progress)
+        unit.measurements += found
+        unit.warnings += unbinned_warnings(found)
         if shown and isinstance(observable, RatioObservable):
             unit.ratio_checks.append(ratio_check(plan, strategy.name, observable, points, seed))
     unit.fit_seconds += time.perf_counter() - start

@@ -57,7 +57,8 @@ class Summary(BaseModel):
     converged: int
     """Trainings whose fit converged."""
     competes: bool
-    """Every fit converged with an interval, no yardstick, and the first convention of its strategy."""
+    """Every fit converged with an interval, no yardstick, the first convention of its strategy, and no learned
+    ratios whose estimate lies more than half a sigma off."""
     estimate: Spread
     """Over converged fits, as all quantities of the fit."""
     sigma: Spread
@@ -91,6 +92,21 @@ def _key(record: Measurement) -> Key:
     return (record.strategy, record.observable, record.convention, record.binning, record.poi, true)
 
 
+BELIEVABLE = 0.5
+"""Largest bias, in units of sigma, at which an unbinned fit competes."""
+
+
+def believable(record: Measurement) -> bool:
+    """Return whether a fit finds what was put in.
+
+    Templates find their own Asimov data. Learned ratios meet events that they never saw: an estimate far
+    from the truth says that they are not good enough, however small the uncertainty looks.
+    """
+    if record.observable != "unbinned" or record.estimate is None or record.sigma is None:
+        return True
+    return abs(record.estimate - record.true[record.poi]) <= BELIEVABLE * record.sigma
+
+
 def _one(records: Sequence[Measurement], first_convention: bool, yardstick: bool) -> Summary:
     """Summarise the seeds of one key; the ratio to the best is filled in later."""
     good = [r for r in records if r.converged]
@@ -108,7 +124,10 @@ def _one(records: Sequence[Measurement], first_convention: bool, yardstick: bool
         seeds=len(records),
         converged=len(good),
         # One failed training is enough: a mean over the lucky ones flatters the strategy.
-        competes=sigma.count == len(records) and first_convention and not yardstick,
+        competes=sigma.count == len(records)
+        and first_convention
+        and not yardstick
+        and all(believable(record) for record in records),
         estimate=Spread.of(r.estimate for r in good),
         sigma=sigma,
         sigma_stat_only=Spread.of(r.sigma_stat_only for r in good),

@@ -18,6 +18,7 @@ from systwise.study._measure import rate_factors, record_of_fit
 from systwise.study._plan import Plan
 from systwise.study._plotdata import RatioCheck
 from systwise.study._results import Measurement
+from systwise.study._summary import believable
 from systwise.templates import nuisance_point
 
 CHUNK = 8192
@@ -195,3 +196,19 @@ def ratio_check(
     z = np.array([[point[nuisance.name] for nuisance in plan.nuisances] for point in points])
     found = ratio_diagnostics(observable, plan.problem, reference_draw(plan.problem), z, seed)
     return RatioCheck(strategy=strategy, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+
+
+def unbinned_warnings(records: list[Measurement]) -> list[str]:
+    """Return a sentence where the ratios do not find what was put in."""
+    sentences = []
+    for record in records:
+        if believable(record) or record.estimate is None or record.sigma is None:
+            continue
+        off = (record.estimate - record.true[record.poi]) / record.sigma
+        where = ", ".join(f"{name} = {value:.4g}" for name, value in record.true.items())
+        sentences.append(
+            f"{record.strategy}, unbinned, at {where}: the estimate is {off:+.1f} sigma off on events that trained "
+            "nothing, so its sigma is not to be believed and does not compete; more simulated events, an ensemble or "
+            "longer training help"
+        )
+    return sentences
