@@ -215,10 +215,8 @@ class _Layout:
         empty = np.flatnonzero(self.nominal.sum(axis=0) <= 0)
         if len(empty):
             channel = int(np.searchsorted(self.starts, empty[0], side="right")) - 1
-            raise ConfigError(
-                f"workspace: channel '{self.channels[channel]}', bin {empty[0] - self.starts[channel]}: no sample expects "
-                "events there; merge or drop the bin"
-            )
+            place = f"channel '{self.channels[channel]}', bin {empty[0] - self.starts[channel]}"
+            raise ConfigError(f"workspace: {place}: no sample expects events there; merge or drop the bin")
 
     def relative_variance(self) -> np.ndarray | None:
         """Return the squared relative uncertainty of each bin's simulated samples, None without any."""
