@@ -34,9 +34,9 @@ from systwise.fit._result import FitResult, FitResults, SecondMinimum
 from systwise.fit._scan2d import Profile2D, profile_2d, profile_parameter
 from systwise.fit._split import Frozen, Split, stat_syst_split
 from systwise.fit._surface import nll_at
-from systwise.fit._unbinned import fit_unbinned, fit_unbinned_many, unbinned_nll
+from systwise.fit._unbinned import fit_unbinned, fit_unbinned_many, unbinned_derivatives, unbinned_nll
 from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel
-from systwise.fit._unbinned_tables import fit_log_ratios
+from systwise.fit._unbinned_tables import fit_log_ratios, tabulate
 
 __all__ = [
     "CONVENTIONS",
@@ -98,7 +98,9 @@ __all__ = [
     "stack",
     "stat_syst_split",
     "study_auxiliary",
+    "tabulate",
     "toy_generator",
+    "unbinned_derivatives",
     "unbinned_nll",
     "upper_limit",
 ]
