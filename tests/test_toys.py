@@ -44,7 +44,7 @@ def rows(path: Path, results: Results) -> dict[str, Toys]:
     return {record.file: Toys.load(path / record.file) for record in results.toys}
 
 
-def same(one: dict[str, Toys], other: dict[str, Toys]) -> None:
+def check_same(one: dict[str, Toys], other: dict[str, Toys]) -> None:
     assert one.keys() == other.keys()
     for file, toys in one.items():
         np.testing.assert_array_equal(toys.numbers, other[file].numbers)
@@ -75,7 +75,7 @@ def test_parts_merge_to_the_whole(whole: tuple[Path, Results], tmp_path: Path) -
     parts = [run(tmp_path / "a", 4), run(tmp_path / "b", 2, first=4)]
     assert {record.toys for record in parts[1].toys if record.observable == "fixed"} == {2}
     merged = merge_studies([tmp_path / "a", tmp_path / "b"], tmp_path / "joined")
-    same(rows(path, results), rows(tmp_path / "joined", merged))
+    check_same(rows(path, results), rows(tmp_path / "joined", merged))
     with pytest.raises(ConfigError, match="two directories"):
         merge_studies([tmp_path / "a"], tmp_path / "again")
     other = run(tmp_path / "c", 2, first=4, seed=5)
@@ -89,7 +89,7 @@ def test_a_resumed_run_adds_what_is_missing(whole: tuple[Path, Results], tmp_pat
     path, results = whole
     run(tmp_path / "part", 4)
     resumed = run(tmp_path / "part", 6)
-    same(rows(path, results), rows(tmp_path / "part", resumed))
+    check_same(rows(path, results), rows(tmp_path / "part", resumed))
 
 
 def test_the_commands_say_what_is_wrong(tmp_path: Path) -> None:

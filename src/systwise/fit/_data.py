@@ -7,7 +7,7 @@ fit many data sets in one call.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -15,13 +15,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from systwise.errors import DataError, FitError
+from systwise.fit._values import Values
 from systwise.precision import in_float64
 
 if TYPE_CHECKING:
     from systwise.fit._model import Model
     from systwise.fit._unbinned_model import UnbinnedModel
-
-Values = Mapping[str, float] | Sequence[float] | np.ndarray | float
 
 
 @dataclasses.dataclass(frozen=True)

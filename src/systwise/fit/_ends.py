@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from systwise.fit._crossings import Crossing, advance, begin
+from systwise.fit._descent import Bounds, descend
 from systwise.fit._likelihood import Likelihood, Observed, evaluate
 from systwise.fit._morph import Morph
 from systwise.fit._newton import solve_positive
-from systwise.fit._search import Bounds, descend, search
+from systwise.fit._search import search
 from systwise.fit._starts import Starts
 
 LEVELS = (0.5, 2.0)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from systwise.fit._descent import Bounds
 from systwise.fit._likelihood import Likelihood, Observed, constant_terms, evaluate, expected_jet
-from systwise.fit._search import Bounds, Lowest, search
+from systwise.fit._search import Lowest, search
 from systwise.fit._starts import Starts
 
 

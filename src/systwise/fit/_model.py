@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float64
 
 from systwise.errors import ConfigError, DataError, FitError
 from systwise.fit._constraint_terms import JointTerm
-from systwise.fit._data import Data, Values
+from systwise.fit._data import Data
 from systwise.fit._effects import Effect
 from systwise.fit._joint_morph import JointMorph, build_joint_morph
 from systwise.fit._likelihood import (
@@ -35,6 +35,7 @@ from systwise.fit._model_parts import (
 from systwise.fit._morph import Morph, build_morph
 from systwise.fit._starts import Starts, fixed_grid, start_grid, theta_starts
 from systwise.fit._template_checks import check_templates
+from systwise.fit._values import Values, ordered
 from systwise.parameters import AbstractConstraint, Components, CorrelatedGaussian, Normalisation, Nuisance
 from systwise.precision import in_float64
 
@@ -164,12 +165,12 @@ class Model:
 
     def poi_values(self, theta: Values) -> Float64[np.ndarray, " poi"]:
         """Return parameters of interest as an array, from a number, a sequence or names to values."""
-        return _ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
+        return ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
 
     def nuisance_values(self, z: Values) -> Float64[np.ndarray, " nuisance"]:
         """Return nuisances as an array, from a number, a sequence or names to values; absent names are nominal."""
         names = tuple(nuisance.name for nuisance in self.nuisances)
-        return _ordered(z, names, tuple(nuisance.nominal for nuisance in self.nuisances), "nuisance")
+        return ordered(z, names, tuple(nuisance.nominal for nuisance in self.nuisances), "nuisance")
 
     @in_float64
     def coefficients(self, theta: Values) -> Float64[np.ndarray, " component"]:
@@ -365,15 +366,3 @@ def _nll(lik: Likelihood, observed: Observed, theta: list[Array], z: list[Array]
 def _columns(values: np.ndarray) -> list[np.ndarray]:
     """Return one `[point, data]` array a parameter, both of length 1."""
     return [np.full((1, 1), value) for value in values]
-
-
-def _ordered(values: Values, names: tuple[str, ...], nominal: tuple[float, ...], kind: str) -> np.ndarray:
-    if isinstance(values, Mapping):
-        unknown = [name for name in values if name not in names]
-        if unknown:
-            raise FitError(f"unknown {kind} '{unknown[0]}' (known: {', '.join(names) or 'none'})")
-        return np.array([float(values.get(name, z)) for name, z in zip(names, nominal, strict=True)])
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.shape != (len(names),):
-        raise FitError(f"{kind}: {array.size} value(s) given for {len(names)} ({', '.join(names) or 'none'})")
-    return array

@@ -16,29 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from systwise.fit._descent import Bounds, descend, descend_some, observed_sets, placed, run_newton, tile
 from systwise.fit._likelihood import Likelihood, Observed, evaluate, evaluate_bins
-from systwise.fit._morph import Jet, Morph, RootSpline
-from systwise.fit._newton import Minimum, Objective, minimise
+from systwise.fit._morph import Jet
+from systwise.fit._newton import Minimum
 from systwise.fit._starts import Starts, best_starts, start_counts, start_templates, start_terms, start_values
 from systwise.fit._template_jet import TemplateJet
 
 CANDIDATES = 2
 """Local minima polished for every point and data set."""
-TOGETHER = 1024
-"""Problems up to which all are iterated until the slowest is done."""
-HEAD = 4
-"""Evaluations after which the unfinished of a larger batch are gathered."""
-
-
-class Bounds(NamedTuple):
-    """Lower and upper ends of every parameter, each `[point, data]` with axes of length 1 where shared."""
-
-    low: list[Array]
-    high: list[Array]
-
-    def tiled(self, parameters: Sequence[int], times: int) -> tuple[list[Array], list[Array]]:
-        """Return the ends of some parameters with the point axis repeated as a whole."""
-        return [_tile(self.low[i], times) for i in parameters], [_tile(self.high[i], times) for i in parameters]
 
 
 class Lowest(NamedTuple):
@@ -69,59 +55,11 @@ class Lowest(NamedTuple):
     second_x: list[Array]
 
 
-def observed_sets(observed: Observed) -> int:
-    """Return the number of data sets."""
-    if isinstance(observed.counts, Morph):
-        splines = observed.counts.splines
-        return (splines[0].coefficients if splines else observed.counts.nominal).shape[-1]
-    return observed.counts.shape[-1]
-
-
-def take_sets(observed: Observed, index: Array) -> Observed:
-    """Return the observed data with the data sets at `index`, in that order and repeated as often."""
-    counts = observed.counts
-    if isinstance(counts, Morph):
-        splines = tuple(RootSpline(s.knots, jnp.asarray(s.coefficients)[..., index]) for s in counts.splines)
-        taken: Array | Morph = Morph(jnp.asarray(counts.nominal)[..., index], splines, datasets=True)
-    else:
-        taken = jnp.asarray(counts)[:, index]
-    simulated = None if observed.simulated is None else jnp.asarray(observed.simulated)[:, index]
-    return Observed(taken, tuple(jnp.asarray(a)[:, index] for a in observed.auxiliary), simulated)
-
-
 def full_range(lik: Likelihood) -> Bounds:
     """Return the parameters' ranges, the same for every point and data set."""
     low, high = jnp.asarray(lik.low), jnp.asarray(lik.high)
     count = range(lik.parameters)
     return Bounds([low[i].reshape(1, 1) for i in count], [high[i].reshape(1, 1) for i in count])
-
-
-def _tile(array: Array, times: int) -> Array:
-    """Return `[point, data]` repeated to `[times * point, data]`; shared rows stay as they are."""
-    if array.shape[0] == 1:
-        return array
-    return jnp.broadcast_to(array[None], (times, *array.shape)).reshape(-1, array.shape[-1])
-
-
-def _placed(values: Sequence[Array], fixed: Sequence[Array], free: Sequence[int]) -> list[Array]:
-    """Return all parameters, the free ones replaced by `values`."""
-    full = list(fixed)
-    for parameter, value in zip(free, values, strict=True):
-        full[parameter] = value
-    return full
-
-
-def _run(
-    objective: Objective,
-    start: Sequence[Array],
-    bounds: tuple[list[Array], list[Array]],
-    starts: Starts,
-    free: Sequence[int],
-    tolerance: float,
-    iterations: int,
-) -> Minimum:
-    reach = jnp.asarray(starts.reach)
-    return minimise(objective, start, *bounds, [reach[i] for i in free], tolerance, iterations)
 
 
 def _minimise_pois(
@@ -160,15 +98,15 @@ def _minimise_pois(
     def turn(array: Array) -> Array:
         return jnp.swapaxes(array, -1, -2) if turned else array
 
-    fixed = [jnp.broadcast_to(_tile(jnp.broadcast_to(t, shape), copies * size), flat) for t in theta]
+    fixed = [jnp.broadcast_to(tile(jnp.broadcast_to(t, shape), copies * size), flat) for t in theta]
     counts: Jet = (turn(laid_out(n)), [], [])
     morphed = TemplateJet(turn(laid_out(templates[..., None])), [], [], [], {})
     fixed = [turn(array) for array in fixed]
     low, high = bounds.tiled(free, copies * size)
     begin = [jnp.broadcast_to(jnp.repeat(first[:, p], size * points)[:, None], flat) for p in free]
     tolerance, iterations = (0.03, 12) if starts.local else (1e-10, 60)
-    end = _run(
-        lambda values: evaluate_bins(lik, counts, _placed(values, fixed, free), morphed, free),
+    end = run_newton(
+        lambda values: evaluate_bins(lik, counts, placed(values, fixed, free), morphed, free),
         [turn(array) for array in begin],
         ([turn(array) for array in low], [turn(array) for array in high]),
         starts,
@@ -183,7 +121,7 @@ def _minimise_pois(
         end = jax.tree.map(lambda array: array[0], end)
     value = end.value + start_terms(lik, observed, starts, n)[:, None, :]
     fixed = [jnp.broadcast_to(t, (size, *shape)) for t in theta]
-    return _placed(end.x, fixed, free), end, value
+    return placed(end.x, fixed, free), end, value
 
 
 def _start_pois(
@@ -216,127 +154,13 @@ def _start_pois(
         pick = _picker(jnp.argmin(values, axis=0))
         return [pick(jnp.stack([thetas[p] for thetas, _ in several])) for p in range(lik.pois)], pick(values)
     tried = [
-        _placed([jnp.broadcast_to(first[copy, p], (1, 1)) for p in free], theta, free) for copy in range(len(first))
+        placed([jnp.broadcast_to(first[copy, p], (1, 1)) for p in free], theta, free) for copy in range(len(first))
     ]
     values = jnp.stack([jnp.broadcast_to(start_values(lik, observed, starts, values), size) for values in tried])
     best = jnp.argmin(values, axis=0)
     stacked = [jnp.stack([jnp.broadcast_to(values[p], size) for values in tried]) for p in range(lik.pois)]
     pick = _picker(best)
     return [pick(array) for array in stacked], pick(values)
-
-
-def _newton(
-    lik: Likelihood,
-    observed: Observed,
-    starts: Starts,
-    x: list[Array],
-    free: tuple[int, ...],
-    bounds: Bounds,
-    iterations: int,
-) -> Minimum:
-    """Minimise over the free parameters from `x`, at most `iterations` evaluations."""
-
-    def objective(values: list[Array]) -> tuple[Array, list[Array], list[list[Array]]]:
-        full = _placed(values, x, free)
-        return evaluate(lik, observed, full[: lik.pois], full[lik.pois :], free)
-
-    ends = ([bounds.low[i] for i in free], [bounds.high[i] for i in free])
-    return _run(objective, [x[i] for i in free], ends, starts, free, 1e-9, iterations)
-
-
-def descend(
-    lik: Likelihood, observed: Observed, starts: Starts, x: list[Array], free: tuple[int, ...], bounds: Bounds
-) -> Minimum:
-    """Minimise over the free parameters from `x`, each `[point, data]` with `bounds` of the same shape.
-
-    Most problems are done after three evaluations; a few, where two minima merge, take twenty. In large
-    batches those are gathered and finished by themselves, so that the others need not wait for them.
-    """
-
-    def run(observed: Observed, x: list[Array], bounds: Bounds, iterations: int) -> Minimum:
-        return _newton(lik, observed, starts, x, free, bounds, iterations)
-
-    points, sets = x[0].shape
-    size = points * sets
-    if sets == 1 < points:
-        # A single data set: the long axis goes last, over which loops are fast.
-        turned = Bounds([low.reshape(1, -1) for low in bounds.low], [high.reshape(1, -1) for high in bounds.high])
-        end = descend(lik, observed, starts, [array.reshape(1, -1) for array in x], free, turned)
-        return jax.tree.map(lambda array: array.reshape(points, 1), end)
-    if size <= TOGETHER:
-        return run(observed, x, bounds, 60)
-    head = run(observed, x, bounds, HEAD)
-    few = max(TOGETHER // 4, size // 16)
-    return _finished(run, observed, head, ~head.done, _placed(head.x, x, free), bounds, few)
-
-
-def _descend_some(
-    lik: Likelihood,
-    observed: Observed,
-    starts: Starts,
-    x: list[Array],
-    free: tuple[int, ...],
-    bounds: Bounds,
-    wanted: Array,
-) -> Minimum:
-    """Minimise as `descend` does where `wanted`, `[point, data]`; elsewhere the value is infinite.
-
-    Second candidates are rare: they are gathered, so that data sets without one cost nothing.
-    """
-
-    def run(observed: Observed, x: list[Array], bounds: Bounds, iterations: int) -> Minimum:
-        return _newton(lik, observed, starts, x, free, bounds, iterations)
-
-    like = jnp.full(wanted.shape, jnp.inf)
-    no = jnp.zeros(wanted.shape, bool)
-    count = range(len(free))
-    blank = Minimum(
-        [jnp.broadcast_to(x[i], wanted.shape) for i in free],
-        like,
-        [like] * len(free),
-        [[like for _ in count] for _ in count],
-        like,
-        no,
-        no,
-    )
-    return _finished(run, observed, blank, wanted, x, bounds, max(1, wanted.size // 8))
-
-
-def _finished(
-    run: Callable[[Observed, list[Array], Bounds, int], Minimum],
-    observed: Observed,
-    begun: Minimum,
-    pending: Array,
-    start: list[Array],
-    bounds: Bounds,
-    few: int,
-) -> Minimum:
-    """Return `begun` with the `pending` problems, `[point, data]`, minimised from `start`, `few` at a time."""
-    points, sets = pending.shape
-    size = points * sets
-
-    def flat(array: Array) -> Array:
-        return jnp.broadcast_to(array, (points, sets)).reshape(-1)
-
-    def finish(state: tuple[Minimum, Array]) -> tuple[Minimum, Array]:
-        minimum, pending = state
-        (index,) = jnp.nonzero(pending, size=few, fill_value=size)
-
-        def taken(array: Array) -> Array:
-            return flat(array)[jnp.minimum(index, size - 1)][None]
-
-        tail = run(
-            take_sets(observed, jnp.minimum(index, size - 1) % observed_sets(observed)),
-            [taken(array) for array in start],
-            Bounds([taken(low) for low in bounds.low], [taken(high) for high in bounds.high]),
-            60,
-        )
-        merged = jax.tree.map(
-            lambda old, new: old.reshape(-1).at[index].set(new[0], mode="drop").reshape(points, sets), minimum, tail
-        )
-        return merged, pending.at[index].set(False, mode="drop")
-
-    return jax.lax.while_loop(lambda state: jnp.any(state[1]), finish, (begun, flat(pending)))[0]
 
 
 def _picker(index: Array) -> Callable[[Array], Array]:
@@ -397,12 +221,12 @@ def search(
     if len(starts.shape) > 1:
         pairs = [
             descend(lik, observed, starts, [array[0] for array in candidates], free, bounds),
-            _descend_some(lik, observed, starts, [array[1] for array in candidates], free, bounds, present[1]),
+            descend_some(lik, observed, starts, [array[1] for array in candidates], free, bounds, present[1]),
         ]
         end = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pairs)
     else:
         end = descend(lik, observed, starts, flat, free, Bounds(*bounds.tiled(everything, CANDIDATES)))
-    x = [array.reshape(CANDIDATES, *shape) for array in _placed(end.x, flat, free)]
+    x = [array.reshape(CANDIDATES, *shape) for array in placed(end.x, flat, free)]
     end = jax.tree.map(lambda array: array.reshape(CANDIDATES, *shape), end)
     which = jnp.argmin(end.value, axis=0)
     best, other = _picker(which), _picker(1 - which)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Float64
 from systwise.errors import DataError, FitError, TemplateError
 from systwise.fit._morph import Morph, build_morph
 from systwise.fit._unbinned_sums import BLOCK, Events, Extended
+from systwise.fit._values import Values, ordered
 from systwise.parameters import (
     AbstractConstraint,
     ChebyshevBasis,
@@ -25,8 +26,6 @@ from systwise.parameters import (
     Nuisance,
 )
 from systwise.precision import in_float64
-
-Values = Mapping[str, float] | Sequence[float] | np.ndarray | float
 
 START_POINTS = 128
 """Most points of the grid of starts in the nuisances."""
@@ -135,8 +134,8 @@ class UnbinnedModel:
         """Return all parameters as one array, from numbers, sequences or names to values (absent: nominal)."""
         names = tuple(nuisance.name for nuisance in self.nuisances)
         nominal = tuple(nuisance.nominal for nuisance in self.nuisances)
-        pois = _ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
-        return np.concatenate([pois, _ordered(z, names, nominal, "nuisance")])
+        pois = ordered(theta, self.components.pois, self.components.nominal, "parameter of interest")
+        return np.concatenate([pois, ordered(z, names, nominal, "nuisance")])
 
     def nuisance_values(self, z: Values) -> Float64[np.ndarray, " nuisance"]:
         """Return nuisances as an array, from a number, a sequence or names to values; absent names are nominal."""
@@ -281,15 +280,3 @@ def blocks_for(data: Sequence[UnbinnedData]) -> int:
 @jax.jit
 def _expected(lik: Extended, x: Float[Array, " parameter"]) -> Float[Array, " component"]:
     return lik.expected(x)
-
-
-def _ordered(values: Values, names: tuple[str, ...], nominal: tuple[float, ...], kind: str) -> np.ndarray:
-    if isinstance(values, Mapping):
-        unknown = [name for name in values if name not in names]
-        if unknown:
-            raise FitError(f"unknown {kind} '{unknown[0]}' (known: {', '.join(names) or 'none'})")
-        return np.array([float(values.get(name, z)) for name, z in zip(names, nominal, strict=True)])
-    array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    if array.shape != (len(names),):
-        raise FitError(f"{kind}: {array.size} value(s) given for {len(names)} ({', '.join(names) or 'none'})")
-    return array
