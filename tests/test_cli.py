@@ -72,9 +72,10 @@ def test_a_run_writes_results_models_figures_and_report(finished):
     out, printed = finished
     results = json.loads((out / "results.json").read_text())
     jsonschema.validate(results, json.loads(SCHEMA.read_text()))
-    # Two trainings of two strategies and the exact score once, at two points, in two binnings.
-    assert len(results["measurements"]) == (2 * 2 + 1) * 2 * 2
-    assert {m["observable"] for m in results["measurements"] if m["strategy"] == "aware"} == {"moving"}
+    # Two trainings of two strategies and the exact score once, at two points, in two binnings, and the
+    # anchored observable of the aware score.
+    assert len(results["measurements"]) == (2 * 2 + 1) * 2 * 2 + 2 * 2
+    assert {m["observable"] for m in results["measurements"] if m["strategy"] == "aware"} == {"moving", "anchored"}
     for record in results["measurements"]:
         assert record["bound"] == pytest.approx(0.0676, abs=1e-4)
         assert record["true"]["mu"] == 1.0

@@ -45,7 +45,7 @@ class Starts:
         local: the grid only starts a continuous minimisation; else it is the set to minimise over.
     """
 
-    axes: tuple[Float[Array | np.ndarray, " value"], ...]
+    axes: tuple[Float[Array | np.ndarray, " _"], ...]
     points: tuple[Float[Array | np.ndarray, start * data], ...]
     reach: Float[Array | np.ndarray, " parameter"]
     local: bool = dataclasses.field(metadata={"static": True})
