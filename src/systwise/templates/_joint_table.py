@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int
 from systwise.errors import TemplateError
 from systwise.parameters import Normalisation, Nuisance
 from systwise.templates._pairs import Pairs, anchor_points, nuisance_point
+from systwise.templates._score_table import yield_factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +51,7 @@ class JointTable:
         Raises:
             TemplateError: a component has a yield but no scored events at some point.
         """
-        own = self.totals
-        missing = (own == 0) & (totals != 0)
-        if missing.any():
-            pair, component = np.argwhere(missing)[0]
-            raise TemplateError(
-                f"templates: component '{self.component_names[component]}' has no template events at "
-                f"z={self.pairs.z_true[pair].tolist()} but a yield of {totals[pair, component]:g}; use more events"
-            )
-        factor = np.divide(totals, own, out=np.ones_like(own), where=own != 0)[..., None]
+        factor = yield_factors(self.totals, totals, self.pairs, self.component_names)[..., None]
         return dataclasses.replace(self, sums=self.sums * factor, squares=self.squares * factor**2)
 
     @staticmethod

@@ -79,15 +79,7 @@ class ScoreTable:
         Raises:
             TemplateError: a component has a yield but no scored events at some pair.
         """
-        own = self.totals
-        missing = (own == 0) & (totals != 0)
-        if missing.any():
-            pair, component = np.argwhere(missing)[0]
-            raise TemplateError(
-                f"templates: component '{self.component_names[component]}' has no template events at "
-                f"z={self.pairs.z_true[pair].tolist()} but a yield of {totals[pair, component]:g}; use more events"
-            )
-        factor = np.divide(totals, own, out=np.ones_like(own), where=own != 0)[..., None]
+        factor = yield_factors(self.totals, totals, self.pairs, self.component_names)[..., None]
         return dataclasses.replace(self, sums=self.sums * factor, squares=self.squares * factor**2)
 
     @staticmethod
@@ -111,3 +103,24 @@ class ScoreTable:
                 raise TemplateError("score tables: pairs, fine edges or components differ; score all parts alike")
         sums = np.sum([table.sums for table in tables], axis=0)
         return dataclasses.replace(first, sums=sums, squares=np.sum([table.squares for table in tables], axis=0))
+
+
+def yield_factors(
+    own: Float64[np.ndarray, "pair component"],
+    wanted: Float64[np.ndarray, "pair component"],
+    pairs: Pairs,
+    names: Sequence[str],
+) -> Float64[np.ndarray, "pair component"]:
+    """Return the factors that bring the scored yields `own` to the `wanted` ones, 1 where there are none.
+
+    Raises:
+        TemplateError: a component has a yield but no scored events at some pair.
+    """
+    missing = (own == 0) & (wanted != 0)
+    if missing.any():
+        pair, component = np.argwhere(missing)[0]
+        raise TemplateError(
+            f"templates: component '{names[component]}' has no template events at "
+            f"z={pairs.z_true[pair].tolist()} but a yield of {wanted[pair, component]:g}; use more events"
+        )
+    return np.divide(wanted, own, out=np.ones_like(own), where=own != 0)
