@@ -16,7 +16,8 @@ import report_fixtures as invented
 from systwise.errors import ConfigError
 from systwise.study._atomic import write_atomically
 from systwise.study._plotdata import FeatureDistribution, PlotData, ScoreTemplates
-from systwise.study._results import Results, plain, schema_text
+from systwise.study._record import plain
+from systwise.study._results import Results, schema_text
 
 
 def test_spread_over_seeds_is_mean_and_sample_deviation() -> None:

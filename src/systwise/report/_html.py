@@ -13,6 +13,7 @@ import jinja2
 
 from systwise.report._coverage import Judged, judged_toys
 from systwise.report._headline import caveats, headline, second_minima
+from systwise.report._inference import anatomies
 from systwise.report._numbers import significant, with_error
 from systwise.report._rows import TruePoint, places, pois, true_points
 from systwise.report._table import ratio, sections
@@ -61,7 +62,7 @@ def _timings(results: Results) -> list[tuple[str, str]]:
     rows = [("generate", times.generate)]
     rows += [(f"train {name}", value) for name, value in times.train.items()]
     rows += [(f"score {name}", value) for name, value in times.score.items()]
-    rows += [("fit", times.fit), ("report", times.report), ("total", times.total)]
+    rows += [("fit", times.fit), ("impacts and limits", times.inference), ("toys", times.toys), ("report", times.report), ("total", times.total)]
     return [(name, seconds(value)) for name, value in rows if value is not None]
 
 
@@ -106,6 +107,8 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "failed": failed,
         "width": 5 + bounded + failed,
         "simulation_words": simulation_words(results),
+        "anatomies": anatomies(results),
+        "limit_level": next((100 * r.limit_level for r in results.inferences if r.limit_level), None),
         "toys": _toys(results),
         "toy_source": _toy_source(results),
         "bounded_toys": any(record.bound for record in results.toys),

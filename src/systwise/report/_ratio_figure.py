@@ -14,6 +14,7 @@ from systwise.report._style import GREY, nuisance_label
 from systwise.study import RatioCheck, Results
 
 MOST_POINTS = 3
+BEFORE = "before calibration"
 _COLOURS = ("#3f90da", "#000000", "#e76300")
 _MARKERS = ("v", "o", "^")
 
@@ -48,17 +49,19 @@ def _point_label(results: Results, values: np.ndarray) -> str:
 def ratio_figure(results: Results, check: RatioCheck) -> Figure:
     """Draw calibration, its difference, closure and normalisation, one column a component.
 
-    Calibration and closure are drawn at three nuisance values at most, the normalisation at all of them.
+    Calibration and closure are drawn at three nuisance values at most, the normalisation at all of them. Where the
+    classifier was calibrated, dotted lines show its calibration before.
     """
     chosen = shown_points(len(check.points))
     names = [_point_label(results, check.points[p]) for p in chosen]
+    entries = names + [BEFORE] * (check.observed_before is not None)
     # Beside each other where they fit, at eleven characters an inch.
-    beside = sum(len(name) + 6 for name in names) < 38 * len(check.components)
+    beside = sum(len(entry) + 6 for entry in entries) < 38 * len(check.components)
     figure, axes = grid(
         4,
         len(check.components),
         panel=(3.4, 1.55),
-        margins=(1.05, 0.25, 0.65, 0.75 if beside else 0.6 + 0.2 * len(names)),
+        margins=(1.05, 0.25, 0.65, 0.75 if beside else 0.6 + 0.2 * len(entries)),
         space=(0.45, 0.42),
         sharey="row",
         height_ratios=[1.6, 0.7, 0.9, 0.8],
@@ -91,6 +94,8 @@ def ratio_figure(results: Results, check: RatioCheck) -> Figure:
         Line2D([], [], color=colour, marker=marker, linewidth=1, label=name)
         for (colour, marker), name in zip(pens.values(), names, strict=True)
     ]
+    if check.observed_before is not None:
+        handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1, label=BEFORE))
     figure.legend(handles=handles, loc="upper center", ncols=len(handles) if beside else 1, fontsize=9)
     return figure
 
@@ -112,6 +117,12 @@ def _curves(axes: np.ndarray, check: RatioCheck, k: int, p: int, colour: str, ma
     pen = {"color": colour, "marker": marker, "markersize": 3.2, "linewidth": 1.0}
     axes[0].errorbar(predicted[known], observed[known], yerr=error[known], **pen)
     axes[1].errorbar(predicted[known], (observed - predicted)[known], yerr=error[known], **pen)
+    if check.observed_before is not None and check.predicted_before is not None:
+        was, said = check.observed_before[k, p], check.predicted_before[k, p]
+        there = np.isfinite(was) & np.isfinite(said)
+        faint = {"color": colour, "linestyle": ":", "linewidth": 1.0}
+        axes[0].plot(said[there], was[there], **faint)
+        axes[1].plot(said[there], (was - said)[there], **faint)
     closure, spread = _closure(check)
     axes[2].errorbar(centres, closure[k, p], yerr=spread[k, p], **pen)
 

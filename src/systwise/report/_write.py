@@ -11,6 +11,7 @@ from systwise.fit import Toys
 from systwise.report._events_figures import decision_figure, feature_figure, plane_figure
 from systwise.report._fit_figures import map_figure, profile_figure
 from systwise.report._html import Drawing, render
+from systwise.report._inference_figures import impact_figure, plane_figure_2d
 from systwise.report._ratio_figure import bias_sentence, ratio_figure
 from systwise.report._rows import Place, places, pois
 from systwise.report._score_figures import history_figure, score_figure, template_figure, trade_off_figure
@@ -70,6 +71,7 @@ def draw(results: Results, plots: PlotData, folder: Path, toys: Mapping[str, Toy
         _summary_figures(results, add)
         _toy_figures(results, toys or {}, add)
         _likelihood_figures(results, plots, add)
+        _inference_figures(results, plots, add)
         _ratio_figures(results, plots, add)
         _score_figures(results, plots, add)
         _event_figures(results, plots, add)
@@ -148,6 +150,25 @@ def _likelihood_figures(results: Results, plots: PlotData, add: Add) -> None:
         "minimum. White contours (ΔNLL = 0.5 solid, 2 dashed) are drawn where the grid resolves them. Two separate "
         "bright regions mean that the data cannot tell two nuisance values apart.",
         map_figure(results, plots.likelihood_scans, preferred),
+    )
+
+
+def _inference_figures(results: Results, plots: PlotData, add: Add) -> None:
+    add(
+        "impacts",
+        "Pulls and impacts",
+        "Bars: change of the estimate when the auxiliary observation of a nuisance moves by one standard deviation and "
+        "everything is fitted again (arXiv:2307.04007); all columns share the axis. Points, upper axis: best fit minus "
+        "prior centre in prior widths, the bar is the width after the fit: shorter than one where the data constrain "
+        "the nuisance, which is to be trusted only as far as the simulation describes its effect.",
+        impact_figure(results),
+    )
+    add(
+        "planes",
+        "Two parameters at a time",
+        "Lines hold both parameters with 68 % (dotted: 95 %) probability, everything else profiled. A tilted ellipse "
+        "is a correlation: what is not known of one parameter becomes uncertainty of the other.",
+        plane_figure_2d(results, plots.plane_scans),
     )
 
 

@@ -1,6 +1,7 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
 from systwise.study._atomic import write_atomically
+from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
 from systwise.study._merge import merge_studies
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
@@ -8,6 +9,7 @@ from systwise.study._plotdata import (
     FeatureDistribution,
     LikelihoodScan,
     PlaneDensity,
+    PlaneScan,
     PlotData,
     RatioCheck,
     ScoreDistribution,
@@ -44,16 +46,21 @@ __all__ = [
     "DataRecord",
     "DecisionFunction",
     "FeatureDistribution",
+    "ImpactRecord",
+    "InferenceRecord",
     "LikelihoodScan",
     "Measurement",
     "NuisanceRecord",
     "Plan",
     "PlaneDensity",
+    "PlaneScan",
     "PlotData",
+    "PullRecord",
     "RatioCheck",
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",
+    "SplitRecord",
     "Spread",
     "Store",
     "StudySettings",

@@ -51,7 +51,9 @@ def cells_room(bins: int) -> int:
     return max(128, 2 ** math.ceil(math.log2(bins)))
 
 
-def build_model(plan: Plan, templates: Templates, convention: Convention, simulation: bool) -> Model:
+def build_model(
+    plan: Plan, templates: Templates, convention: Convention, simulation: bool | None, bins: int | None = None
+) -> Model:
     """Return the likelihood of the templates.
 
     Args:
@@ -59,7 +61,8 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         templates: expected counts.
         convention: terms in the data alone.
         simulation: give every bin a simulation factor (Barlow-Beeston lite); without it the factors are
-            there with no width, so that both share one compilation.
+            there with no width, so that both share one compilation. None: no factors at all.
+        bins: number of bins to compile for; by the kind of observable where None.
     """
     nominal = [n.nominal for n in plan.nuisances if n.name in templates.nuisances]
     variances = templates.variances[0]
@@ -72,9 +75,9 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         list(templates.counts),
         convention=convention,
         moving=templates.moving,
-        room=cells_room(templates.bins) if templates.observable == "anchored" else room(plan),
+        room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan)),
         normalisations=plan.case.normalisations,
-        variances=variances if simulation else np.zeros_like(variances),
+        variances=None if simulation is None else variances if simulation else np.zeros_like(variances),
     )
 
 

@@ -21,6 +21,7 @@ from systwise.study._plotrecords import (
     FeatureDistribution,
     LikelihoodScan,
     PlaneDensity,
+    PlaneScan,
     RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
@@ -34,6 +35,7 @@ __all__ = [
     "FeatureDistribution",
     "LikelihoodScan",
     "PlaneDensity",
+    "PlaneScan",
     "PlotData",
     "RatioCheck",
     "ScoreDistribution",
@@ -63,6 +65,7 @@ class PlotData:
     training_histories: tuple[TrainingHistory, ...] = ()
     trade_offs: tuple[TradeOff, ...] = ()
     ratio_checks: tuple[RatioCheck, ...] = ()
+    plane_scans: tuple[PlaneScan, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write one compressed npz; the file appears complete or not at all."""
@@ -124,4 +127,5 @@ _GROUPS: dict[str, type] = {
     "training_histories": TrainingHistory,
     "trade_offs": TradeOff,
     "ratio_checks": RatioCheck,
+    "plane_scans": PlaneScan,
 }

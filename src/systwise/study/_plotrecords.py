@@ -253,6 +253,7 @@ class RatioCheck(_Record):
         target_error: its statistical error.
         means: mean of r_k over the reference; 1 if calibrated.
         means_error: its statistical error.
+        observed_before, predicted_before: the same before a map of the classifier was added; None without one.
     """
 
     strategy: str
@@ -268,3 +269,31 @@ class RatioCheck(_Record):
     target_error: Float[np.ndarray, "component point bin"]
     means: Float[np.ndarray, "component point"]
     means_error: Float[np.ndarray, "component point"]
+    observed_before: Float[np.ndarray, "component point bin"] | None = None
+    predicted_before: Float[np.ndarray, "component point bin"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaneScan(_Record):
+    """The likelihood profiled over everything but two parameters.
+
+    Attributes:
+        strategy, binning, observable: labels.
+        true: true values of nuisances and parameters of interest.
+        names: the two parameters.
+        x, y: their values.
+        rise: NLL above the minimum; 1e6 where no expected counts are possible.
+        best: both at the minimum.
+        verdict: whether to believe it, in a sentence.
+    """
+
+    strategy: str
+    binning: str
+    observable: str
+    true: dict[str, float]
+    names: tuple[str, str]
+    x: Float[np.ndarray, " plane_x"]
+    y: Float[np.ndarray, " plane_y"]
+    rise: Float[np.ndarray, "plane_x plane_y"]
+    best: Float[np.ndarray, "2"]
+    verdict: str = ""

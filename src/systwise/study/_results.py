@@ -13,21 +13,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    computed_field,
-    model_validator,
-)
+from pydantic import Field, ValidationError, computed_field, model_validator
 
 from systwise.errors import ConfigError
 from systwise.study._atomic import write_atomically
+from systwise.study._inference_records import InferenceRecord
+from systwise.study._record import Finite, Number, Record, Tree
 from systwise.study._summary import Summary, summarise
 
 SCHEMA: Final = "systwise/results/1"
@@ -35,42 +29,7 @@ YARDSTICKS = ("true_nuisance", "optimal", "optimal_nominal")
 """Strategies that use knowledge no measurement has (the true nuisance, the exact densities)."""
 
 
-def plain(value: Any) -> Any:
-    """Turn a tree of settings into what JSON can hold: no NumPy, no paths, no NaN.
-
-    >>> plain({"a": (np.float32(0.5), float("nan")), "b": Path("x")})
-    {'a': [0.5, None], 'b': 'x'}
-    """
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump())
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-Number = Annotated[float | None, BeforeValidator(plain)]
-"""A finite float or null."""
-Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(plain)]
-Tree = Annotated[dict[str, Any], BeforeValidator(plain)]
-
-
-class _Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True, use_attribute_docstrings=True
-    )
-
-
-class NuisanceRecord(_Record):
+class NuisanceRecord(Record):
     """What a reader needs to know of a nuisance."""
 
     name: str
@@ -85,7 +44,7 @@ class NuisanceRecord(_Record):
     """For axis labels (mathtext); the name where empty."""
 
 
-class DataRecord(_Record):
+class DataRecord(Record):
     """Where the events came from."""
 
     source: str
@@ -96,7 +55,7 @@ class DataRecord(_Record):
     """Events in the table."""
 
 
-class Timings(_Record):
+class Timings(Record):
     """Wall-clock seconds."""
 
     generate: Number = None
@@ -107,6 +66,8 @@ class Timings(_Record):
     """Scoring and templates, by strategy, all seeds together."""
     fit: Number = None
     """All fits."""
+    inference: Number = None
+    """Pulls, impacts, limits, planes and the second minimiser."""
     toys: Number = None
     """Pseudo-experiments."""
     report: Number = None
@@ -115,7 +76,7 @@ class Timings(_Record):
     """The whole run."""
 
 
-class Measurement(_Record):
+class Measurement(Record):
     """One fit: a strategy trained with one seed, on one data set, with one binning."""
 
     strategy: str
@@ -192,7 +153,7 @@ def _has_non_finite(value: Any) -> bool:
     return isinstance(value, float | np.floating) and not math.isfinite(value)
 
 
-class ToyRecord(_Record):
+class ToyRecord(Record):
     """Pseudo-experiments of one strategy, observable and binning at one true point."""
 
     strategy: str
@@ -245,7 +206,7 @@ class ToyRecord(_Record):
     """Rows of all pseudo-experiments, relative to the results."""
 
 
-class Results(_Record):
+class Results(Record):
     """Everything a study found, and what it takes to repeat it."""
 
     schema_: Literal["systwise/results/1"] = Field(SCHEMA, alias="schema")
@@ -274,6 +235,8 @@ class Results(_Record):
     """One record a fit."""
     toys: list[ToyRecord] = Field(default_factory=list)
     """One record a set of pseudo-experiments."""
+    inferences: list[InferenceRecord] = Field(default_factory=list)
+    """What makes up the uncertainty, and the tests, of the observables that were examined."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,18 +15,22 @@ from systwise.learn import AbstractObservable, AbstractRatioObservable, Abstract
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
+from systwise.study._inference import examined, infer
+from systwise.study._inference_records import InferenceRecord
 from systwise.study._measure import Setup, measure
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
     DecisionFunction,
     LikelihoodScan,
+    PlaneScan,
     PlotData,
     RatioCheck,
     ScoreDistribution,
     ScoreTemplates,
     TrainingHistory,
 )
-from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord, plain
+from systwise.study._record import plain
+from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
 from systwise.study._settings import StudySettings
 from systwise.study._store import Store
 from systwise.study._toys import check_coverage, fitted_observables
@@ -54,6 +58,9 @@ class Unit:
     toys: list[ToyRecord] = dataclasses.field(default_factory=list)
     ratio_checks: list[RatioCheck] = dataclasses.field(default_factory=list)
     toy_seconds: float = 0.0
+    inferences: list[InferenceRecord] = dataclasses.field(default_factory=list)
+    planes: list[PlaneScan] = dataclasses.field(default_factory=list)
+    inference_seconds: float = 0.0
 
 
 def run_study(
@@ -184,6 +191,15 @@ def _measure_observable(
         if shown and isinstance(observable, RatioObservable):
             unit.ratio_checks.append(ratio_check(plan, strategy.name, observable, points, seed))
     unit.fit_seconds += time.perf_counter() - start
+    if shown:
+        start = time.perf_counter()
+        for setup in examined(plan, setups):
+            progress(f"impacts {strategy.name}", 0, 1)
+            inferences, planes = infer(plan, setup)
+            unit.inferences += inferences
+            unit.planes += planes
+            progress(f"impacts {strategy.name}", 1, 1)
+        unit.inference_seconds += time.perf_counter() - start
     if plan.settings.toys.count:
         start = time.perf_counter()
         fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds, progress)
@@ -256,6 +272,7 @@ def _extend(plots: PlotData, unit: Unit) -> PlotData:
         score_templates=(*plots.score_templates, *unit.templates),
         score_distributions=(*plots.score_distributions, *unit.distributions),
         likelihood_scans=(*plots.likelihood_scans, *unit.scans),
+        plane_scans=(*plots.plane_scans, *unit.planes),
         training_histories=(*plots.training_histories, *unit.histories),
     )
 
@@ -284,6 +301,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Resul
             train=by_strategy("train_seconds"),
             score=by_strategy("score_seconds"),
             fit=sum(unit.fit_seconds for unit in units),
+            inference=sum(unit.inference_seconds for unit in units),
             toys=sum(unit.toy_seconds for unit in units),
             total=total,
         ),
@@ -297,6 +315,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Resul
         warnings=list(dict.fromkeys([*_cautions(plan), *(w for unit in units for w in unit.warnings)])),
         measurements=[record for unit in units for record in unit.measurements],
         toys=[record for unit in units for record in unit.toys],
+        inferences=[record for unit in units for record in unit.inferences],
     )
 
 

@@ -67,6 +67,17 @@ class ToySettings(Settings):
     counts around the fitted templates; `auto`: events where they can be drawn."""
 
 
+class InferenceSettings(Settings):
+    """What the report says beyond one uncertainty: pulls, impacts, limit, significance, planes."""
+
+    points: Literal["first", "all", "none"] = "first"
+    """True points at which the uncertainty is taken apart (first training of each strategy)."""
+    level: float = Field(0.95, gt=0, lt=1)
+    """Confidence level of upper limits."""
+    plane: int = Field(21, ge=0, le=201)
+    """Values a side of the planes of two parameters, everything else profiled; 0: no planes."""
+
+
 class StudySettings(Settings):
     """Everything that decides a study's numbers."""
 
@@ -92,6 +103,8 @@ class StudySettings(Settings):
     """How the score is binned."""
     fit: FitSettings = Field(default_factory=FitSettings)
     """How the likelihood is evaluated."""
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    """What the report says beyond one uncertainty."""
     toys: ToySettings = Field(default_factory=ToySettings)
     """Pseudo-experiments."""
 
