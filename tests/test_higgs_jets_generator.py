@@ -18,10 +18,10 @@ from systwise.cases.higgs_jets._generator_settings import SCALES, GeneratorSetti
 from systwise.cases.higgs_jets._lhe import CENTRAL_WEIGHT, Hypothesis, read_lhe
 from systwise.cases.higgs_jets._luminosities import two_jet_luminosities
 from systwise.cases.higgs_jets._partons import PartonDensities, find_grid
-from systwise.cases.higgs_jets._phase_space import TWO_JET_NUMBERS, sample_two_jets
 from systwise.cases.higgs_jets._sample import FEATURES, WEIGHT_COLUMNS, scale_name
 from systwise.cases.higgs_jets._storage import load_sample, read_sample, write_sample
 from systwise.cases.higgs_jets._strong_coupling import StrongCoupling
+from systwise.cases.higgs_jets._two_jet_phase_space import TWO_JET_NUMBERS, sample_two_jets
 from systwise.cases.higgs_jets._two_jets import two_jet_squares
 from systwise.errors import ConfigError, DataError
 

@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from systwise.cases.higgs_jets._phase_space import (
-    ONE_JET_NUMBERS,
-    TWO_JET_NUMBERS,
-    Acceptance,
-    sample_one_jet,
-    sample_two_jets,
-)
+from systwise.cases.higgs_jets._one_jet_phase_space import ONE_JET_NUMBERS, sample_one_jet
+from systwise.cases.higgs_jets._phase_space import Acceptance
 from systwise.cases.higgs_jets._physics import PICOBARN
 from systwise.cases.higgs_jets._sampling import Logistic, PowerLaw, TailedPowerLaw
+from systwise.cases.higgs_jets._two_jet_phase_space import TWO_JET_NUMBERS, sample_two_jets
 
 
 def numbers(dimensions, count, seed=1):

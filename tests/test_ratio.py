@@ -145,6 +145,8 @@ def test_the_learned_ratio_follows_the_exact_one(problem, trained):
         log_ratios = observable.log_ratios(varied, z, jnp.int32(0))
         by_hand = np.einsum("ekt,et->ek", coefficients, observable.basis(z))
         np.testing.assert_allclose(by_hand, log_ratios, atol=1e-4)
+        together = observable.log_ratios_at(varied, z[:1], jnp.int32(0))
+        np.testing.assert_allclose(together[:, 0].T, log_ratios, atol=1e-4)
         logit = np.asarray(observable.output(varied, z, jnp.int32(0)))
         np.testing.assert_allclose(logit, log_ratios[:, 0] - log_ratios[:, 1], atol=1e-4)
         truth = np.asarray(problem.case.truth.logit(varied.features, z))
@@ -164,6 +166,8 @@ def test_the_network_form_and_ensembles_have_the_same_shape(problem):
     log_ratios = observable.log_ratios(events, z, jnp.int32(0))
     assert log_ratios.shape == (100, 2)
     assert np.isfinite(log_ratios).all()
+    together = observable.log_ratios_at(events, jnp.array([[0.3], [0.8]]), jnp.int32(0))
+    np.testing.assert_allclose(together[:, 1].T, log_ratios, atol=1e-4)
     with pytest.raises(TypeError, match="polynomial"):
         observable.coefficients(events, jnp.int32(0))
 

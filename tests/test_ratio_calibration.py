@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import report_fixtures as invented
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.cases.inferno_mixture import InfernoMixture, InfernoSettings
 from systwise.errors import ConfigError
@@ -21,6 +22,7 @@ from systwise.learn._ratio_calibrator import EFFECTIVE_EVENTS, KNOTS, calibratio
 from systwise.learn._ratio_game import component_task
 from systwise.learn.strategies.ratio import Ratio, normalisation_basis
 from systwise.parameters import chebyshev_basis
+from systwise.report._ratio_figure import BEFORE, ratio_figure
 from systwise.settings import validate
 
 SMALL = {
@@ -74,7 +76,7 @@ def test_exact_ratios_are_left_alone_and_the_isotonic_map_never_falls():
     x, y, w, v = gaussians(100_000, "equal")
     for method in METHODS:
         _, offset = calibration_map((x, w), (y, v), method)
-        assert np.sqrt(np.mean(offset**2)) < 2 / math.sqrt(EFFECTIVE_EVENTS)
+        assert np.sqrt(np.mean(offset**2)) < 1.5 / math.sqrt(EFFECTIVE_EVENTS)
     # A ratio that is wrong in order between 0 and 1: up is down.
     x, y = (np.where((s > 0) & (s < 1), 1 - s, s) for s in (x, y))
     at, offset = calibration_map((x, w), (y, v), "isotonic")
@@ -90,8 +92,8 @@ def test_every_step_closes(method):
     x, y, w, v = gaussians(50_000, "equal")
     at, offset = calibration_map((0.7 * x, w), (0.7 * y, v), method)
     # Too few events for two steps: one offset, which makes the mean over the reference 1.
-    _, single = calibration_map((x[:900], w[:900]), (0.2 + y[:900], v[:900]), method)
-    assert single == pytest.approx(-math.log(np.mean(np.exp(0.2 + y[:900]))), abs=1e-9)
+    _, single = calibration_map((x[:250], w[:250]), (0.2 + y[:250], v[:250]), method)
+    assert single == pytest.approx(-math.log(np.mean(np.exp(0.2 + y[:250]))), abs=1e-9)
     knots, offsets = stored(at, offset)
     assert len(knots) == len(offsets) == KNOTS
     mapped = 0.7 * y + np.interp(0.7 * y, knots, offsets)
@@ -129,9 +131,9 @@ def test_calibration_closes_what_was_spoilt_and_keeps_the_mean_at_one(problem, t
     before = ratio_diagnostics(tilted, problem, draw, points, seed=3)
     after = ratio_diagnostics(made, problem, draw, points, seed=3)
     # The nominal point is calibrated; others gain, since the same distortion is undone.
-    assert after.closure_chi2[:, 1].max() < 2.5
-    assert before.closure_chi2[:, 1].min() > 5
-    assert after.closure_chi2.sum() < 0.5 * before.closure_chi2.sum()
+    assert after.closure_chi2[:, 1].max() < 5
+    assert before.closure_chi2[:, 1].min() > 20
+    assert after.closure_chi2.sum() < 0.25 * before.closure_chi2.sum()
     assert before.observed_before is None
     np.testing.assert_allclose(after.observed_before, before.observed, atol=1e-6)
     np.testing.assert_allclose(after.predicted_before, before.predicted, atol=1e-6)
@@ -241,9 +243,25 @@ def test_the_network_form_learns_the_exact_ratio():
             truth = np.asarray(problem.case.truth.logit(varied.features, z))
             logit = np.asarray(found.output(varied, z, jnp.int32(0)))
             assert np.corrcoef(logit, truth)[0, 1] > 0.99
-            assert np.sqrt(np.mean((logit - truth) ** 2)) < 0.5
+            # Towards the end of the training range fewer draws are near.
+            assert np.sqrt(np.mean((logit - truth) ** 2)) < (0.4 if angle > 0.5 else 0.8)
         mean, error = reference_means(found, problem, task, draw, problem.split.stopping(0), 0, np.array([[0.8]]), 3)
         assert np.all(np.abs(mean - 1) < 5 * error + 0.01)
+
+
+def test_the_figure_shows_the_calibration_before():
+    results, check = invented.results(), invented.ratio_check()
+    plain = ratio_figure(results, check)
+    both = dataclasses.replace(check, observed_before=check.observed + 0.05, predicted_before=check.predicted)
+    figure = ratio_figure(results, both)
+    # Three nuisance values of two components, in the two upper panels.
+    dotted = [line for axis in figure.axes for line in axis.lines if line.get_linestyle() == ":"]
+    assert len(dotted) == 12
+    assert not any(line.get_linestyle() == ":" for axis in plain.axes for line in axis.lines)
+    assert BEFORE in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(plain.legends[0].get_texts()) == 3
+    shown = dotted[0].get_ydata()
+    assert np.isfinite(shown).all()
 
 
 @pytest.mark.slow

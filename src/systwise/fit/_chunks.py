@@ -17,7 +17,9 @@ ELEMENTS = 400_000
 
 
 def chunk_size(sets: int, elements: int) -> int:
-    """Return how many data sets go into one call; one of few sizes, so that few functions are compiled.
+    """Return how many data sets go into one call: one, or always the same number.
+
+    Each other number would be another compilation, which costs more than fits of copies.
 
     Args:
         sets: data sets in all.
@@ -26,7 +28,7 @@ def chunk_size(sets: int, elements: int) -> int:
     if sets == 1:
         return 1
     largest = max(1, min(LARGEST, ELEMENTS // max(elements, 1)))
-    size = 8 if sets <= 8 else LARGEST
+    size = LARGEST
     while size > largest:
         size //= 2
     return max(size, 1)

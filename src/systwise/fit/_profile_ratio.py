@@ -12,7 +12,7 @@ from systwise.errors import FitError
 from systwise.fit._data import Data
 from systwise.fit._fit import fit_many
 from systwise.fit._model import Model
-from systwise.fit._profile import poi_number, profile_many
+from systwise.fit._profile import poi_number
 
 POINTS = 96
 """Tested values in one call."""
@@ -76,18 +76,10 @@ def profile_ratio(model: Model, data: Data, values: Sequence[float] | np.ndarray
 
 def _held(model: Model, data: Data, points: np.ndarray, poi: int) -> tuple[np.ndarray, np.ndarray]:
     """Return NLL at the tested values and whether to believe it, each `[data, value]`."""
-    name = model.components.pois[poi]
-    if len(points) == 1:
-        # The functions that the free fit has compiled already.
-        one = fit_many(model, data, poi, fixed={name: float(points[0])}, levels=(), stat_only=False)
-        return one.nll[:, None], one.converged[:, None]
-    parts = []
-    for begin in range(0, len(points), POINTS):
-        # Always as many values: each other number would be another compilation.
-        index = np.minimum(np.arange(begin, begin + POINTS), len(points) - 1)
-        parts.append(profile_many(model, data, points[index], poi))
-    nll, good = (np.concatenate([getattr(p, what) for p in parts], axis=1) for what in ("nll", "converged"))
-    return nll[:, : len(points)], good[:, : len(points)]
+    name, sets = model.components.pois[poi], len(data)
+    copies = data[np.repeat(np.arange(sets), len(points))]
+    many = fit_many(model, copies, poi, fixed={name: np.tile(points, sets)}, levels=(), stat_only=False)
+    return many.nll.reshape(sets, -1), many.converged.reshape(sets, -1)
 
 
 def not_below_zero(model: Model, poi: int) -> Model:

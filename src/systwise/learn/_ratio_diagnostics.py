@@ -44,6 +44,7 @@ class RatioDiagnostics:
         target_error: its statistical error.
         means: mean of r_k over the reference, `[component, point]`; 1 if calibrated.
         means_error: its statistical error.
+        observed_before, predicted_before: the same without the classifier's map; None where there is none.
     """
 
     components: tuple[str, ...]
@@ -58,6 +59,8 @@ class RatioDiagnostics:
     target_error: Float64[np.ndarray, "component point bin"]
     means: Float64[np.ndarray, "component point"]
     means_error: Float64[np.ndarray, "component point"]
+    observed_before: Float64[np.ndarray, "component point bin"] | None = None
+    predicted_before: Float64[np.ndarray, "component point bin"] | None = None
 
     @property
     def closure_chi2(self) -> Float64[np.ndarray, "component point"]:
@@ -93,12 +96,40 @@ def ratio_diagnostics(
     """
     held_out = np.flatnonzero(problem.split.fold == fold)[:EVENTS]
     task = component_task(problem.table, held_out)
-    edges = np.linspace(0, 1, BINS + 1)
+    given = problem, task, draw, held_out, points, seed, fold
+    found = _calibration(observable, *given)
+    before: dict[str, np.ndarray] = {}
+    if observable.calibrator is not None:
+        plain = _calibration(observable.uncalibrated(), *given)
+        before = {f"{name}_before": plain[name] for name in ("observed", "predicted")}
+    means, means_error = reference_means(observable, problem, task, draw, held_out, fold, points, seed)
+    return RatioDiagnostics(
+        components=problem.table.component_names,
+        points=np.asarray(points, np.float64),
+        edges=np.linspace(0, 1, BINS + 1),
+        means=means,
+        means_error=means_error,
+        **found,
+        **before,
+    )
+
+
+def _calibration(
+    observable: RatioObservable,
+    problem: Problem,
+    task: Task,
+    draw: Draw,
+    index: np.ndarray,
+    points: Float[np.ndarray, "point nuisance"],
+    seed: int,
+    fold: int,
+) -> dict[str, np.ndarray]:
+    """Return the fields of the diagnostics that are histograms, `[component, point, bin]`."""
     shape = (len(task.classes), len(points), BINS)
     reference, reference2, component, component2, inside = (np.zeros(shape) for _ in range(5))
     closure, closure2 = np.zeros(shape), np.zeros(shape)
     key = named_key(seed, "diagnostics", fold)
-    for number, (_, events) in enumerate(problem.table.blocks(held_out, BLOCK)):
+    for number, (_, events) in enumerate(problem.table.blocks(index, BLOCK)):
         for p, point in enumerate(points):
             sums = _histograms(
                 problem.case, observable, task, draw, events, jnp.asarray(point, jnp.float32), jnp.int32(fold),
@@ -110,29 +141,21 @@ def ratio_diagnostics(
                 total[:, p] += np.asarray(part, np.float64)
     norm_reference, norm = reference.sum(axis=-1, keepdims=True), component.sum(axis=-1, keepdims=True)
     reference, reference2 = reference / norm_reference, reference2 / norm_reference**2
-    closure, closure2 = closure / norm_reference, closure2 / norm_reference**2
-    inside = inside / norm_reference
     component, component2 = component / norm, component2 / norm**2
     both = reference + component
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = component / both
         error = np.sqrt(reference**2 * component2 + component**2 * reference2) / both**2
-        predicted = np.where(reference > 0, inside / reference, np.nan)
-    means, means_error = reference_means(observable, problem, task, draw, held_out, fold, points, seed)
-    return RatioDiagnostics(
-        components=problem.table.component_names,
-        points=np.asarray(points, np.float64),
-        edges=edges,
-        observed=observed,
-        observed_error=error,
-        predicted=predicted,
-        closure=closure,
-        closure_error=np.sqrt(closure2),
-        target=component,
-        target_error=np.sqrt(component2),
-        means=means,
-        means_error=means_error,
-    )
+        predicted = np.where(reference > 0, inside / norm_reference / reference, np.nan)
+    return {
+        "observed": observed,
+        "observed_error": error,
+        "predicted": predicted,
+        "closure": closure / norm_reference,
+        "closure_error": np.sqrt(closure2) / norm_reference,
+        "target": component,
+        "target_error": np.sqrt(component2),
+    }
 
 
 @eqx.filter_jit

@@ -104,7 +104,9 @@ class NetworkRatio(AbstractRatioNetwork):
         self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
     ) -> Float[Array, "component event"]:
         """Return f_k of every event at its own nuisance values."""
-        inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(z)], axis=-1)
+        # Nuisances that change yields only come last and are not told.
+        told = z[..., : self.nuisance_scaler.mean.shape[0]]
+        inputs = jnp.concatenate([self.scaler(features), self.nuisance_scaler(told)], axis=-1)
         return evaluate(self.mlp, inputs).T.reshape(self.components, -1)
 
     def shared(

@@ -62,7 +62,13 @@ def _timings(results: Results) -> list[tuple[str, str]]:
     rows = [("generate", times.generate)]
     rows += [(f"train {name}", value) for name, value in times.train.items()]
     rows += [(f"score {name}", value) for name, value in times.score.items()]
-    rows += [("fit", times.fit), ("impacts and limits", times.inference), ("toys", times.toys), ("report", times.report), ("total", times.total)]
+    rows += [
+        ("fit", times.fit),
+        ("impacts and limits", times.inference),
+        ("toys", times.toys),
+        ("report", times.report),
+        ("total", times.total),
+    ]
     return [(name, seconds(value)) for name, value in rows if value is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -102,9 +103,7 @@ def plane_figure_2d(results: Results, scans: tuple[PlaneScan, ...]) -> Figure | 
     pairs = list(dict.fromkeys(scan.names for scan in scans))
     if not points:
         return None
-    figure, axes = grid(
-        len(points), len(pairs), panel=(3.3, 2.7), margins=(0.8, 0.25, 0.65, 1.0), space=(0.55, 0.75)
-    )
+    figure, axes = grid(len(points), len(pairs), panel=(3.3, 2.7), margins=(0.8, 0.25, 0.65, 1.0), space=(0.55, 0.75))
     rows = main_entries(results)
     look = looks([entry.strategy for entry in rows])
     shown: dict[str, Line2D] = {}
@@ -114,11 +113,13 @@ def plane_figure_2d(results: Results, scans: tuple[PlaneScan, ...]) -> Figure | 
                 own = [
                     s
                     for s in scans
-                    if s.names == names and point.same(s.true) and (s.strategy, s.observable) == (entry.strategy, entry.observable)
+                    if s.names == names
+                    and point.same(s.true)
+                    and (s.strategy, s.observable) == (entry.strategy, entry.observable)
                 ]
                 if not own:
                     continue
-                dashes = "-." if entry.observable == "anchored" else "-"
+                dashes: Literal["-.", "-"] = "-." if entry.observable == "anchored" else "-"
                 _contours(axis, own[0], look[entry.strategy].colour, dashes)
                 shown.setdefault(
                     entry.short, Line2D([], [], color=look[entry.strategy].colour, linestyle=dashes, label=entry.short)

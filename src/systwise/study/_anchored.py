@@ -13,6 +13,7 @@ from systwise.templates import (
     JointTable,
     build_joint_templates,
     choose_joint_binning,
+    grid_points,
     joint_points,
     joint_score,
     merge_sparse_cells,
@@ -48,6 +49,7 @@ def anchored_setup(
         progress=progress,
     )
     true = [plan.nuisance_values(point) for point in points]
+    true += grid_points(plan.nuisances) if plan.joint_grid else []
     z = joint_points(plan.nuisances, true, plan.case.normalisations)
     table = filled(plan, observable, binning, np.flatnonzero(split.template), z, progress)
     table = table.scaled_to(plan.yields(z, progress))
@@ -60,6 +62,7 @@ def anchored_setup(
         true_points=true,
         normalisations=plan.case.normalisations,
     )
+    templates = templates.with_grid(plan.nuisances) if plan.joint_grid else templates
     setup = Setup(strategy, BINNING, seed, points, templates, None, binning)
     return setup, [f"{strategy}, anchored: {warning}"] if warning else []
 

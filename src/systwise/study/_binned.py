@@ -9,7 +9,7 @@ from systwise.learn import AbstractObservable
 from systwise.study._binning import choose_edges, uniform_bins
 from systwise.study._measure import Setup
 from systwise.study._plan import Plan
-from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, score
+from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, grid_points, score
 
 
 def fine_grid(plan: Plan) -> FineGrid:
@@ -31,8 +31,10 @@ def binned_setups(
     progress: Progress,
 ) -> tuple[list[Setup], list[str]]:
     """Score the events once and return what is fitted, one setup a binning, with warnings."""
-    true = [plan.nuisance_values(point) for point in points]
     moving = moves(plan, observable)
+    true = [plan.nuisance_values(point) for point in points]
+    joint = plan.joint_grid and not moving
+    true += grid_points(plan.nuisances) if joint else []
 
     def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
         pairs = anchor_pairs(plan.nuisances, true, moving)
@@ -57,5 +59,6 @@ def binned_setups(
         templates = build_templates(
             measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=moving
         )
+        templates = templates.with_grid(plan.nuisances) if joint else templates
         setups.append(Setup(strategy, name, seed, points, templates, measuring))
     return setups, warnings

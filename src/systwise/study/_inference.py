@@ -13,6 +13,7 @@ from systwise.fit import (
     Data,
     FitResult,
     Model,
+    asimov,
     expected_significance,
     fit,
     impacts,
@@ -47,10 +48,24 @@ def examined(plan: Plan, setups: list[Setup]) -> list[Setup]:
     return [*preferred[:1], *(setup for setup in fixed if setup.joint is not None)]
 
 
+def beside(plan: Plan) -> bool:
+    """Return whether the simulation's uncertainty stands beside sigma and not in it."""
+    return plan.settings.fit.simulation == "beside"
+
+
 def examined_model(plan: Plan, templates: Templates) -> Model:
     """Return the likelihood that is taken apart: the measurement's, all in one size, so that one compilation serves."""
-    included = True if plan.settings.fit.simulation == "include" else None
+    included = None if beside(plan) else True
     return build_model(plan, templates, plan.settings.fit.conventions[0], included, cells_room(templates.bins))
+
+
+def examine(plan: Plan, model: Model, point: dict[str, float]) -> None:
+    """Go once through everything that `infer` does, on the model's own Asimov data; for what it compiles."""
+    theta = dict(zip(model.components.pois, plan.poi_values(point), strict=True))
+    data = asimov(model, theta, plan.nuisance_values(point))
+    result = fit(model, data)
+    numbers(plan, model, data, point, result)
+    _planes(plan, model, data, result)
 
 
 def infer(plan: Plan, setup: Setup) -> tuple[list[InferenceRecord], list[PlaneScan]]:
@@ -161,7 +176,9 @@ def _impacts(model: Model, data: Data) -> tuple[dict[str, Any], str]:
 
 def _split(model: Model, data: Data) -> tuple[dict[str, Any], str]:
     found = stat_syst_split(model, data)
-    rows = [SplitRecord(held=row.name, half=row.half, removed=row.removed) for row in (*found.groups, found.statistical)]
+    rows = [
+        SplitRecord(held=row.name, half=row.half, removed=row.removed) for row in (*found.groups, found.statistical)
+    ]
     return {"split": rows}, found.verdict
 
 

@@ -71,8 +71,8 @@ def build_model(
     return Model.from_templates(
         plan.case.components,
         plan.nuisances,
-        plan.case.constraints,
-        list(templates.counts),
+        plan.constraints,
+        list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
         room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 
 import numpy as np
@@ -11,7 +12,8 @@ from systwise.cases import AbstractCase, Progress
 from systwise.errors import ConfigError
 from systwise.events import EventTable, Split, check_events, split_events
 from systwise.learn import AbstractStrategy, Problem
-from systwise.parameters import Nuisance
+from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Nuisance
+from systwise.study._correlations import correlated
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
 from systwise.templates import yields
 
@@ -44,6 +46,16 @@ class Plan:
     generate_seconds: float
     _yields: dict[tuple[float, ...], np.ndarray] = dataclasses.field(default_factory=dict)
 
+    @functools.cached_property
+    def constraints(self) -> tuple[AbstractConstraint | CorrelatedGaussian, ...]:
+        """The case's constraints, those of correlated nuisances joined."""
+        return correlated(self.case.constraints, self.settings.fit.correlations)
+
+    @property
+    def joint_grid(self) -> bool:
+        """Whether templates of fixed observables cover all combinations of the nuisances' anchors."""
+        return self.settings.fit.morph == "joint" and sum(n.kind != "norm" for n in self.nuisances) > 1
+
     def nuisance_values(self, point: dict[str, float]) -> dict[str, float]:
         """Return the nuisance part of a true point."""
         return {nuisance.name: point[nuisance.name] for nuisance in self.nuisances}
@@ -74,6 +86,7 @@ def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
     strategies = build_strategies(case, settings)
     points = true_points(case, settings)
     grid = _grid(case, settings)
+    correlated(case.constraints, settings.fit.correlations)
     nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
     start = time.perf_counter()
     table = case.load(settings.seed, progress)

@@ -295,5 +295,5 @@ class PlaneScan(_Record):
     x: Float[np.ndarray, " plane_x"]
     y: Float[np.ndarray, " plane_y"]
     rise: Float[np.ndarray, "plane_x plane_y"]
-    best: Float[np.ndarray, "2"]
+    best: Float[np.ndarray, " plane_axis"]
     verdict: str = ""

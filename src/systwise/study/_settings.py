@@ -36,6 +36,15 @@ class BinningSettings(Settings):
     0: never merge, and stop with an error where a bin is empty."""
 
 
+class CorrelationSettings(Settings):
+    """Correlation of what is known of two nuisances beforehand."""
+
+    nuisances: tuple[str, str]
+    """Their names."""
+    value: float = Field(gt=-1, lt=1)
+    """The correlation coefficient."""
+
+
 class FitSettings(Settings):
     """How the likelihood is evaluated."""
 
@@ -45,6 +54,11 @@ class FitSettings(Settings):
     """Which observables of a strategy are measured, of those that it offers."""
     simulation: Literal["beside", "include"] = "beside"
     """Statistical uncertainty of the simulation (Barlow-Beeston lite): stated beside sigma, or included in it."""
+    morph: Literal["factorised", "joint"] = "factorised"
+    """Templates of several nuisances: one nuisance moved at a time and effects multiplied, or all combinations of
+    their anchors (fixed observables only; the number of templates is the product of the numbers of anchors)."""
+    correlations: tuple[CorrelationSettings, ...] = ()
+    """Correlations between Gaussian constraints, e.g. `[{nuisances: [tes, jes], value: 0.5}]`; none by default."""
     anchors: int | None = Field(None, ge=1)
     """Hypotheses at which an anchored observable is evaluated; null: chosen by the number of nuisances."""
     cells: int | None = Field(None, ge=2)

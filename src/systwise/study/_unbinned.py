@@ -120,7 +120,7 @@ def unbinned_model(plan: Plan, progress: Progress) -> UnbinnedModel:
     if not arrays:
         arrays = [plan.yields(nuisance_point(plan.nuisances)[None], progress)[0]]
     return UnbinnedModel.from_yields(
-        plan.case.components, plan.nuisances, plan.case.constraints, arrays, plan.case.normalisations
+        plan.case.components, plan.nuisances, plan.constraints, arrays, plan.case.normalisations
     )
 
 

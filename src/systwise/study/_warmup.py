@@ -7,6 +7,7 @@ import threading
 import numpy as np
 
 from systwise.fit import CONVENTIONS, Data, Model, fit, moving_asimov, study_auxiliary
+from systwise.study._inference import beside, examine
 from systwise.study._measure import cells_room, room
 from systwise.study._plan import Plan
 from systwise.study._scans import likelihood_scan
@@ -22,6 +23,7 @@ def start_compiling(plan: Plan) -> threading.Thread:
     wanted = [(moving, room(plan)) for moving in sorted({s.moving and shaped for s in plan.strategies})]
     if "anchored" in plan.settings.fit.observables and any("anchored" in s.observables for s in plan.strategies):
         wanted.append((False, cells_room(1)))
+    wanted = list(dict.fromkeys(wanted))
     thread = threading.Thread(target=_compile, args=(plan, wanted), name="compile fits")
     thread.start()
     return thread
@@ -31,25 +33,33 @@ def _compile(plan: Plan, wanted: list[tuple[bool, int]]) -> None:
     point = dict(plan.points[0])
     theta, z = plan.poi_values(point), np.array([point[nuisance.name] for nuisance in plan.nuisances])
     for moving, bins in wanted:
-        templates = _invented(plan, bins)
-        model = Model.from_templates(
-            plan.case.components,
-            plan.nuisances,
-            plan.case.constraints,
-            templates,
-            convention=CONVENTIONS[0],
-            moving=moving,
-            room=bins,
-            normalisations=plan.case.normalisations,
-            variances=np.zeros(templates[0].shape[-2:]),
-        )
+        model = _model(plan, moving, bins, 0.0)
         if moving:
-            data = moving_asimov(model, theta, z, templates)
+            data = moving_asimov(model, theta, z, _invented(plan, bins))
         else:
             data = Data(model.expected(theta, z), study_auxiliary(model, z))
         result = fit(model, data, grid=plan.grid)
         if plan.nuisances:
             likelihood_scan(plan, "", "", CONVENTIONS[0], point, model, data, result)
+    if plan.settings.inference.points != "none":
+        # All examined observables share one size.
+        examine(plan, _model(plan, False, cells_room(1), None if beside(plan) else 0.0), point)
+
+
+def _model(plan: Plan, moving: bool, bins: int, variance: float | None) -> Model:
+    """Return the likelihood of invented templates; `variance` None: no simulation factors."""
+    templates = _invented(plan, bins)
+    return Model.from_templates(
+        plan.case.components,
+        plan.nuisances,
+        plan.constraints,
+        templates,
+        convention=CONVENTIONS[0],
+        moving=moving,
+        room=bins,
+        normalisations=plan.case.normalisations,
+        variances=None if variance is None else np.full(templates[0].shape[-2:], variance),
+    )
 
 
 def _invented(plan: Plan, bins: int) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._score_table import ScoreTable
 from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
-from systwise.templates._templates import Templates, build_templates
+from systwise.templates._templates import Templates, build_templates, grid_points
 
 __all__ = [
     "FineGrid",
@@ -45,6 +45,7 @@ __all__ = [
     "build_templates",
     "choose_joint_binning",
     "effective_counts",
+    "grid_points",
     "joint_cells",
     "joint_points",
     "joint_score",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -38,6 +40,8 @@ class Templates:
             histogram of the data is `truth` under every hypothesis.
         observable: `fixed`, `moving`, or `anchored`: a fixed observable, the joint cells of a score at
             several fixed hypotheses.
+        grid: `[anchor_1, ..., anchor_J, component, bin]`, counts with all nuisances moved at once; None where
+            they were moved one at a time only.
     """
 
     edges: Float64[np.ndarray, " edge"]
@@ -51,11 +55,32 @@ class Templates:
     truth: Float64[np.ndarray, "point component bin"]
     at_true: tuple[tuple[Float64[np.ndarray, "_ component bin"], ...], ...]
     observable: ObservableKind = "fixed"
+    grid: Float64[np.ndarray, "... component bin"] | None = None
 
     @property
     def bins(self) -> int:
         """Return the number of bins."""
         return len(self.edges) - 1
+
+    def with_grid(self, nuisances: Sequence[Nuisance]) -> Templates:
+        """Return the templates with their last true points, those of `grid_points`, as a joint grid.
+
+        Args:
+            nuisances: as in `grid_points`.
+        """
+        shape = tuple(len(nuisances[position].anchors) for position in shaped(nuisances))
+        kept = len(self.truth) - math.prod(shape)
+        grid = self.truth[kept:].reshape(*shape, *self.truth.shape[1:])
+        return dataclasses.replace(
+            self, true_points=self.true_points[:kept], truth=self.truth[:kept], at_true=self.at_true[:kept], grid=grid
+        )
+
+
+def grid_points(nuisances: Sequence[Nuisance]) -> list[dict[str, float]]:
+    """Return all combinations of the anchors of the nuisances that move events, the last one fastest."""
+    moved = [nuisances[position] for position in shaped(nuisances)]
+    combinations = itertools.product(*(nuisance.anchors for nuisance in moved))
+    return [dict(zip((n.name for n in moved), map(float, values), strict=True)) for values in combinations]
 
 
 def build_templates(

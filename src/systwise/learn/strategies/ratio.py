@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Literal
 
@@ -16,7 +17,8 @@ from systwise.cases import Progress, no_progress, relabelled
 from systwise.learn._game import Draw, TrainingSettings
 from systwise.learn._network import NetworkSettings, multilayer
 from systwise.learn._ratio import RatioObservable
-from systwise.learn._ratio_calibration import normalised, reference_draw, shape_nuisances
+from systwise.learn._ratio_calibration import calibrated, normalised, reference_draw, shape_nuisances
+from systwise.learn._ratio_calibrator import Method
 from systwise.learn._ratio_game import Averaged, Posterior, component_task, contrast_points, ratio_controls
 from systwise.learn._ratio_network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
 from systwise.learn._schedule import count_steps
@@ -68,7 +70,13 @@ class Ratio(AbstractNetworkStrategy):
     averaged: float = Field(0.1, ge=0, le=1)
     """Length of the running average of the weights, as a fraction of the steps."""
     calibration_events: int = Field(2_000_000, ge=0)
-    """Events that normalise the ratios, at most; 0 leaves them as trained."""
+    """Events that normalise (and calibrate) the ratios, at most; 0 leaves them as trained."""
+    normalisation_degree: int = Field(3, ge=0, le=12)
+    """Degrees of the normalisation beyond `degree`, in products of two nuisances at most: the integral of a
+    density may need a higher polynomial than the events' ratios do, and its error is a bias."""
+    calibrate: Literal["normalisation", "histogram", "isotonic"] = "normalisation"
+    """`normalisation`: the mean over the reference is made 1; `histogram`, `isotonic`: a map of the classifier's
+    output is added before, learnt on the events of validation, in steps or monotone."""
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Train over the training ranges and normalise.
@@ -78,6 +86,7 @@ class Ratio(AbstractNetworkStrategy):
         """
         start = time.perf_counter()
         draw, basis = reference_draw(problem), ratio_basis(problem, self.degree)
+        wider = normalisation_basis(basis, self.normalisation_degree)
         folds = problem.split.folds
         networks: list[list[AbstractRatioNetwork]] = []
         histories: list[History] = []
@@ -90,12 +99,23 @@ class Ratio(AbstractNetworkStrategy):
                 members.append(network)
                 histories.append(history)
             networks.append(members)
-        observable = join(networks, basis, problem, draw)
+        observable = join(networks, wider, problem, draw)
         if self.calibration_events:
             for fold in range(folds):
                 task = component_task(problem.table, problem.split.training(fold))
                 observable = normalised(observable, problem, task, draw, fold, self.calibration_events, seed)
+            if self.calibrate != "normalisation":
+                observable = self._calibrated(observable, self.calibrate, problem, draw, seed)
         return Trained(observable, tuple(histories), time.perf_counter() - start)
+
+    def _calibrated(
+        self, observable: RatioObservable, method: Method, problem: Problem, draw: Draw, seed: int
+    ) -> RatioObservable:
+        for fold in range(observable.folds):
+            task = component_task(problem.table, problem.split.training(fold))
+            given = problem, task, draw, fold, self.calibration_events, seed
+            observable = normalised(calibrated(observable, method, *given), *given)
+        return observable
 
     def _train(
         self,
@@ -133,7 +153,7 @@ class Ratio(AbstractNetworkStrategy):
             mlp = eqx.tree_at(lambda m: m.layers[-1].weight, mlp, replace_fn=jnp.zeros_like)
             linear = jnp.zeros((outputs, features), jnp.float32)
             return PolynomialRatio(scaler=scaler, linear=linear, mlp=mlp, basis=basis, components=components)
-        inputs = features + len(problem.case.nuisances)
+        inputs = features + len(problem.case.shape_nuisances)
         mlp = multilayer(self.network, inputs, components, key)
         told = nuisance_scaler(problem.case)
         return NetworkRatio(scaler=scaler, nuisance_scaler=told, mlp=mlp, components=components)
@@ -144,6 +164,26 @@ def ratio_basis(problem: Problem, degree: int) -> ChebyshevBasis:
     ranges = [n.training if n.training[1] > n.training[0] else n.range for n in problem.case.nuisances]
     basis = chebyshev_basis(ranges, degree, shape_nuisances(problem))
     return ChebyshevBasis(jnp.asarray(basis.centre, jnp.float32), jnp.asarray(basis.half, jnp.float32), basis.exponents)
+
+
+def normalisation_basis(basis: ChebyshevBasis, extra: int) -> ChebyshevBasis:
+    """Return `basis` and behind it the products up to `extra` degrees more that hold two nuisances at most.
+
+    >>> basis = chebyshev_basis([(0.0, 1.0), (0.0, 1.0), (0.0, 1.0)], degree=1)
+    >>> normalisation_basis(basis, 1).exponents[4:]
+    ((0, 0, 2), (0, 1, 1), (0, 2, 0), (1, 0, 1), (1, 1, 0), (2, 0, 0))
+    """
+    highest = max((sum(row) for row in basis.exponents), default=0)
+    rows = set()
+    for pair in itertools.combinations_with_replacement(basis.active, 2):
+        for powers in itertools.product(range(highest + extra + 1), repeat=2):
+            row = [0] * len(basis.exponents[0])
+            for j, power in zip(pair, powers, strict=True):
+                row[j] += power
+            if highest < sum(row) <= highest + extra:
+                rows.add(tuple(row))
+    more = sorted(rows, key=lambda row: (sum(row), row))
+    return ChebyshevBasis(basis.centre, basis.half, (*basis.exponents, *more))
 
 
 def join(
@@ -165,6 +205,7 @@ def join(
         networks=eqx.combine(stacked, static[0]),
         basis=basis,
         shift=jnp.zeros((folds, components, basis.terms), jnp.float32),
+        calibrator=None,
         points=jnp.asarray(contrast_points(np.asarray(draw.low), np.asarray(draw.high), REFERENCE_POINTS)),
         log_fractions=jnp.asarray(fractions, jnp.float32),
         folds=folds,
