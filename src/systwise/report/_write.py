@@ -111,8 +111,8 @@ def _ratio_figures(results: Results, plots: PlotData, add: Add) -> None:
             f"Can the density ratios of {check.strategy} be trusted?",
             "Top: fraction of a component among its events and as many of the reference, against what the ratio "
             "predicts, g = r / (1 + r); beneath, the difference. Third: the reference reweighted by the ratio over the "
-            "component itself. Bottom: mean ratio over the reference, one if calibrated. Dotted: before a calibration on "
-            "held-out events, where there was one. Events here trained no "
+            "component itself. Bottom: mean ratio over the reference, one if calibrated. Dotted: before a calibration "
+            "on held-out events, where there was one. Events here trained no "
             f"network; bars are statistical errors.{bias_sentence(results, check.strategy)}",
             ratio_figure(results, check),
         )
