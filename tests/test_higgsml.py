@@ -236,7 +236,7 @@ def test_threshold_is_strict_and_comes_after_the_shift():
     case = Higgsml(HiggsmlSettings())
     features = jnp.concatenate([synthetic(PRI_tau_pt=pt) for pt in (20.0, 20.001, 22.0, 22.001)])
     vary = jax.jit(case.vary)
-    events = Events(features, jnp.ones((4, 2)), jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.uint32))
+    events = Events(features, jnp.ones((4, 2)), jnp.zeros(4, jnp.int32), jnp.zeros(4, jnp.uint32), jnp.zeros((4, 0)))
     for z, kept in ((1.0, [False, False, False, True]), (1.1, [False, True, True, True]), (0.99, [False] * 4)):
         weights = vary(events, jnp.array([z], jnp.float32)).weights
         assert (np.asarray(weights).any(axis=1) == kept).all()

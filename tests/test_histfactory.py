@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Iterator
 
+import jax
 import numpy as np
 import pyhf
 import pytest
@@ -129,6 +131,15 @@ def test_log_likelihood_equals_pyhf_at_random_points(normsys: str, histosys: str
         assert ours.nll(theta, z, counts, factors) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.fixture
+def single_precision_after() -> Iterator[None]:
+    """End what pyhf's jax backend does: it switches the whole process to 64 bits."""
+    yield
+    pyhf.set_backend("numpy")
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.usefixtures("single_precision_after")
 def test_best_fit_equals_pyhf() -> None:
     spec = workspace()
     theirs, data = pyhf_model(spec, "code4", "code4p")

@@ -23,6 +23,7 @@ SMALL = {
     "strategy": {"ratio": {"degree": 3, "contrasts": 4, "calibration_events": 4000}},
     "fit": {"conventions": ["drop"]},
     "true": [{"angle": 1.0}],
+    "inference": {"points": "none"},
 }
 
 

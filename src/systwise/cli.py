@@ -348,14 +348,43 @@ def vary(
         _prepare_process()
         from systwise.study import build_case, parse_point, resolve_settings, write_varied
 
-        if out.exists() and not force:
-            raise ConfigError(f"{out}: exists already; choose another file with --out, or replace it with --force")
+        _refuse_existing(out, force)
         settings = resolve_settings(case, overrides=_overrides(set_))
         point = {name: value for text in nuisance for name, value in parse_point(text).items()}
         console = Console()
         with progress_bars(console) as progress:
             kept, total = write_varied(build_case(case, settings), point, out, seed, progress)
         console.print(f"{_escape(str(out))}: {total} events, {kept} kept by the selection", soft_wrap=True)
+
+
+@app.command()
+def generate(
+    case: Annotated[str, typer.Argument(help="A case with a generator: higgs-jets.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="File to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the events.")] = 0,
+    set_: Set = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Generate the events of a case and write them to a parquet file."""
+    with one_sentence(debug):
+        from systwise.study import build_case, resolve_settings
+
+        _refuse_existing(out, force)
+        made = build_case(case, resolve_settings(case, overrides=_overrides(set_)))
+        console = Console()
+        with progress_bars(console) as progress:
+            rows = made.generate(out, seed, progress)
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in rows:
+            table.add_row(name, value)
+        console.print(table)
+        console.print(_escape(str(out)), soft_wrap=True)
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        raise ConfigError(f"{out}: exists already; choose another file with --out, or replace it with --force")
 
 
 def main() -> None:

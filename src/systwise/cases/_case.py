@@ -6,12 +6,15 @@ import abc
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from systwise.errors import ConfigError
 from systwise.events import AbstractVariation, Events, EventTable
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 from systwise.registry import Registry
@@ -145,6 +148,51 @@ class AbstractCase(abc.ABC):
         return ()
 
     @property
+    def hypotheses(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Parameters of interest of the two hypotheses that a classifier tells apart, the alternative first.
+
+        None where the components name no alternative: the first component is told from all others.
+        """
+        alternative = self.components.alternative
+        return None if alternative is None else (alternative, self.components.nominal)
+
+    @property
+    def sample_features(self) -> tuple[str, ...]:
+        """Features that belong to a data set and not to an event: one value for all its events (none by default).
+
+        Their column in the table is a placeholder. `vary` sets them to the value of the reference hypothesis at
+        the nuisance values; training draws them for each hypothesis, an event at a time, so that the network
+        learns how well the number is known. Strategies that are told the nuisances do not see them: hypothesis
+        and nuisances determine the value, which would give the hypothesis away.
+        """
+        return ()
+
+    def sample_values(
+        self, theta: Float[Array, " poi"], z: Float[Array, "*event nuisance"]
+    ) -> Float[Array, "*event sample_feature"]:
+        """Return the values of `sample_features` for data of hypothesis `theta` at nuisances `z`; pure JAX."""
+        return jnp.zeros((*z.shape[:-1], 0), jnp.float32)
+
+    @property
+    def log_features(self) -> tuple[str, ...]:
+        """Positive features with a long tail, which networks see as their logarithm (none by default)."""
+        return ()
+
+    def columns_of(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Return the places of features by name."""
+        return tuple(self.features.index(name) for name in names)
+
+    def with_sample_values(
+        self,
+        features: Float[Array, "event feature"],
+        theta: Float[Array, " poi"],
+        z: Float[Array, "event nuisance"],
+    ) -> Float[Array, "event feature"]:
+        """Return the features with those of the sample as `theta` and `z` have them."""
+        values = self.sample_values(theta, z).astype(features.dtype)
+        return features.at[:, jnp.array(self.columns_of(self.sample_features))].set(values)
+
+    @property
     @abc.abstractmethod
     def defaults(self) -> StudyDefaults:
         """What a study does unless told otherwise."""
@@ -186,6 +234,15 @@ class AbstractCase(abc.ABC):
         """
         return None
 
+    def generate(self, path: Path, seed: int, progress: Progress = no_progress) -> list[tuple[str, str]]:
+        """Write freshly generated events to a file and return what they are, as rows of a table.
+
+        Raises:
+            ConfigError: the case has no generator of its own.
+            DataError: the file cannot be written.
+        """
+        raise ConfigError(f"case '{self.name}' has no generator; `systwise vary` writes its events to a file")
+
     def select(self, events: Events) -> Events:
         """Set the weights of events that fail the selection to zero (no selection by default)."""
         return events
@@ -201,6 +258,10 @@ class AbstractCase(abc.ABC):
         names = [nuisance.name for nuisance in self.nuisances]
         for variation in self.variations:
             events = variation.apply(events, values[:, names.index(variation.nuisance)])
+        if self.sample_features:
+            reference = jnp.asarray(self.components.nominal, jnp.float32)
+            features = self.with_sample_values(events.features, reference, values)
+            events = eqx.tree_at(lambda e: e.features, events, features)
         return self.select(events)
 
 

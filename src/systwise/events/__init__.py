@@ -6,6 +6,7 @@ from systwise.events._readers import ColumnType, as_numpy, file_fingerprint, rea
 from systwise.events._splits import Split, SplitSettings, split_events
 from systwise.events._table import Events, EventTable, event_seed, hash_ids, uniform_hash
 from systwise.events._variation import AbstractVariation, Exactness
+from systwise.events._weight_variation import LogQuadraticWeights, log_quadratic_columns
 from systwise.events._writers import write_varied as write_varied_table
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "EventTable",
     "Events",
     "Exactness",
+    "LogQuadraticWeights",
     "Split",
     "SplitSettings",
     "as_numpy",
@@ -25,6 +27,7 @@ __all__ = [
     "fetch",
     "file_fingerprint",
     "hash_ids",
+    "log_quadratic_columns",
     "process_yields",
     "read_blocks",
     "split_events",

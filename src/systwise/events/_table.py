@@ -20,12 +20,14 @@ class Events(eqx.Module):
             a weight in each component, zero where it does not contribute.
         process: `[event]` codes into the table's process names.
         seed: `[event]` numbers that belong to the event, for random smearing.
+        columns: `[event, column]` float32, further numbers that variations of the case need (weight ratios).
     """
 
     features: Float[Array, "event feature"]
     weights: Float[Array, "event component"]
     process: Int[Array, " event"]
     seed: UInt[Array, " event"]
+    columns: Float[Array, "event column"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class EventTable:
         process: `[event]` int8 codes into `processes`.
         id: `[event]` int64, stable from run to run.
         feature_names, component_names, processes: names of the axes.
+        columns: `[event, column]` float32, further numbers that variations need; None where there are none.
         source: where the events come from (a path or a generator), for messages and records.
         fingerprint: hash of the content or of the generator's settings.
     """
@@ -54,6 +57,7 @@ class EventTable:
     processes: tuple[str, ...]
     source: str
     fingerprint: str
+    columns: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -71,7 +75,15 @@ class EventTable:
             weights=jnp.asarray(np.asarray(rows(self.weights), np.float32)),
             process=jnp.asarray(np.asarray(rows(self.process), np.int32)),
             seed=jnp.asarray(event_seed(rows(self.id))),
+            columns=self._columns(index),
         )
+
+    def _columns(self, index: np.ndarray | slice) -> Array:
+        if self.columns is None:
+            count = len(self.id[index]) if isinstance(index, slice) else len(index)
+            return jnp.zeros((count, 0), jnp.float32)
+        rows = self.columns[index] if isinstance(index, slice) else np.take(self.columns, index, axis=0)
+        return jnp.asarray(np.asarray(rows, np.float32))
 
     def blocks(self, index: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Events]]:
         """Yield `(index, events)` of exactly `size` events; the last block is filled with zero weights."""

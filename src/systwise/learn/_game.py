@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 from pydantic import Field
 
 from systwise.cases import AbstractCase
@@ -57,6 +57,11 @@ class Draw(eqx.Module):
     low: Float[Array, " nuisance"]
     high: Float[Array, " nuisance"]
 
+    @property
+    def constant(self) -> Bool[Array, " nuisance"]:
+        """Which nuisances always have the same value."""
+        return self.low == self.high
+
     def __call__(self, key: Key[Array, ""], count: int) -> Float[Array, "event nuisance"]:
         """Draw `count` nuisance vectors."""
         u = jax.random.uniform(key, (count, self.low.shape[0]), jnp.float32)
@@ -77,10 +82,46 @@ class Batch(eqx.Module):
 
 
 def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: Key[Array, ""]) -> Batch:
-    """Vary `events` to fresh nuisance values."""
+    """Vary `events` to fresh nuisance values.
+
+    Where features belong to the sample, every event stands there twice: once as part of each hypothesis, with
+    that hypothesis's value and a weight in its class only.
+    """
     z = draw(key, events.weights.shape[0])
     varied = case.vary(events, z)
-    return Batch(varied.features, z, task.weights(varied))
+    weights = task.weights(varied)
+    if not case.sample_features or task.hypotheses is None:
+        return Batch(varied.features, z, weights)
+    # A strategy that knows one nuisance value only has to learn from the prior how well the sample's value is known.
+    known = jax.random.fold_in(key, 1)
+    at = jnp.where(draw.constant, prior_draw(case, known, z.shape[0]), z)
+    features = [case.with_sample_values(varied.features, theta, at) for theta in task.hypotheses]
+    classes = weights.shape[1]
+    # A mean over twice the events keeps its value.
+    own = [classes * weights * jnp.eye(classes, dtype=weights.dtype)[k] for k in range(classes)]
+    return Batch(jnp.concatenate(features), jnp.tile(z, (classes, 1)), jnp.concatenate(own))
+
+
+def prior_draw(case: AbstractCase, key: Key[Array, ""], count: int) -> Float[Array, "event nuisance"]:
+    """Draw the nuisances that move events from what is known of them beforehand, `[event, nuisance]`.
+
+    Gaussian around the nominal value with the constraint's width, within the range of the fit; over the training
+    range where there is no constraint.
+    """
+    by_name = {constraint.nuisance: constraint for constraint in case.constraints}
+    widths = []
+    for nuisance in case.shape_nuisances:
+        constraint = by_name.get(nuisance.name)
+        known = 0.0
+        if constraint is not None:
+            with jax.ensure_compile_time_eval():  # a number of the case, also inside a traced function
+                known = float(constraint.information(jnp.asarray(nuisance.nominal)))
+        low, high = nuisance.training
+        widths.append(known**-0.5 if known > 0 else (high - low) / 12**0.5)
+    nominal = jnp.array([nuisance.nominal for nuisance in case.shape_nuisances], jnp.float32)
+    ends = jnp.array([nuisance.range for nuisance in case.shape_nuisances], jnp.float32).reshape(-1, 2)
+    normal = jax.random.normal(key, (count, len(widths)), jnp.float32)
+    return jnp.clip(nominal + jnp.array(widths, jnp.float32) * normal, ends[:, 0], ends[:, 1])
 
 
 def classification_loss(logits: Float[Array, " event"], weights: Float[Array, "event 2"]) -> Float[Array, ""]:

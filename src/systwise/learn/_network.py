@@ -33,24 +33,42 @@ class Scaler(eqx.Module):
     """Standard scaling; undefined values become zero, the mean of the defined ones.
 
     Attributes:
-        mean, width: `[feature]` of the training events at nominal.
+        mean, width: `[feature]` of the training events at nominal; an infinite width hides a feature.
         undefined: the number that marks an undefined feature, or None.
+        logarithmic: features that are scaled as their logarithm.
     """
 
     mean: Float[Array, " feature"]
     width: Float[Array, " feature"]
     undefined: float | None = eqx.field(static=True, default=None)
+    logarithmic: tuple[int, ...] = eqx.field(static=True, default=())
 
     def __call__(self, features: Float[Array, "*event feature"]) -> Float[Array, "*event feature"]:
         """Scale `features`."""
         # The optimiser must not move the scale of the inputs.
         mean, width = jax.lax.stop_gradient((self.mean, self.width))
-        scaled = (features - mean) / width
+        scaled = (logarithms(features, self.logarithmic, self.undefined) - mean) / width
         return scaled if self.undefined is None else jnp.where(features == self.undefined, 0.0, scaled)
 
 
-def fit_scaler(features: np.ndarray, weights: np.ndarray, undefined: float | None) -> Scaler:
+def logarithms(
+    features: Float[Array, "*event feature"], which: tuple[int, ...], undefined: float | None
+) -> Float[Array, "*event feature"]:
+    """Return `features` with those numbered `which` as their logarithm; undefined ones stay."""
+    if not which:
+        return features
+    # Not a positive number is no value of such a feature: the smallest one keeps it finite.
+    logs = jnp.log(jnp.maximum(features, 1e-30))
+    taken = jnp.isin(jnp.arange(features.shape[-1]), jnp.array(which))
+    taken = taken if undefined is None else taken & (features != undefined)
+    return jnp.where(taken, logs, features)
+
+
+def fit_scaler(
+    features: np.ndarray, weights: np.ndarray, undefined: float | None, logarithmic: tuple[int, ...] = ()
+) -> Scaler:
     """Return the scaler of weighted `features` `[event, feature]`, `weights` `[event]` not negative."""
+    features = np.asarray(logarithms(jnp.asarray(features), logarithmic, undefined))
     total = np.broadcast_to(weights[:, None], features.shape).astype(np.float64)
     if undefined is not None:
         total = np.where(features == undefined, 0.0, total)
@@ -58,7 +76,7 @@ def fit_scaler(features: np.ndarray, weights: np.ndarray, undefined: float | Non
     mean = (total * features).sum(axis=0) / norm
     width = np.sqrt((total * (features - mean) ** 2).sum(axis=0) / norm)
     width = np.where(width > 1e-9 * (1 + np.abs(mean)), width, 1.0)
-    return Scaler(jnp.asarray(mean, jnp.float32), jnp.asarray(width, jnp.float32), undefined)
+    return Scaler(jnp.asarray(mean, jnp.float32), jnp.asarray(width, jnp.float32), undefined, logarithmic)
 
 
 def evaluate(mlp: eqx.nn.MLP, inputs: Float[Array, "event input"]) -> Float[Array, "event ..."]:

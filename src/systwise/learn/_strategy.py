@@ -17,7 +17,7 @@ from pydantic import Field
 
 from systwise.cases import AbstractCase, Progress, no_progress, relabelled
 from systwise.events import EventTable, Split
-from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between
+from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between, prior_draw
 from systwise.learn._network import (
     AbstractNetwork,
     Blind,
@@ -29,7 +29,7 @@ from systwise.learn._network import (
 )
 from systwise.learn._observable import AbstractObservable, stack_networks
 from systwise.learn._schedule import count_steps, learning_rates
-from systwise.learn._task import signal_task
+from systwise.learn._task import hypothesis_task
 from systwise.learn._training import History, Lesson, train
 from systwise.random import named_key
 from systwise.registry import Registry
@@ -129,17 +129,46 @@ class AbstractNetworkStrategy(AbstractStrategy):
 STRATEGIES: Registry[AbstractStrategy] = Registry("strategy", "systwise.learn.strategies")
 
 
-def feature_scaler(problem: Problem, index: np.ndarray) -> Scaler:
-    """Return the scaler of the balanced training events at nominal nuisance values."""
+def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False) -> Scaler:
+    """Return the scaler of the balanced training events at nominal nuisance values.
+
+    Args:
+        problem: the events.
+        index: training events.
+        told: the network is told the nuisances, and so must not see features of the sample.
+    """
     part = index[:: max(1, len(index) // SCALER_EVENTS)]
-    task = signal_task(problem.table, index)
+    task = hypothesis_task(problem.case, problem.table, index)
     nominal = np.asarray(problem.nominal, np.float32)
     rows, weights = [], []
     for indices, events in problem.table.blocks(part, 65_536):
         varied = _vary(problem.case, events, nominal)
         rows.append(np.asarray(varied.features)[: len(indices)])
         weights.append(np.abs(np.asarray(jax.device_get(task.weights(varied)))).sum(axis=1)[: len(indices)])
-    return fit_scaler(np.concatenate(rows), np.concatenate(weights), problem.case.undefined)
+    case = problem.case
+    scaler = fit_scaler(
+        np.concatenate(rows), np.concatenate(weights), case.undefined, case.columns_of(case.log_features)
+    )
+    if not case.sample_features:
+        return scaler
+    mean, width = _sample_scales(case)
+    columns = jnp.array(case.columns_of(case.sample_features))
+    width = np.full_like(width, np.inf) if told else width
+    return eqx.tree_at(
+        lambda s: (s.mean, s.width), scaler, (scaler.mean.at[columns].set(mean), scaler.width.at[columns].set(width))
+    )
+
+
+def _sample_scales(case: AbstractCase) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and width of the sample's features over what is known of the nuisances, both hypotheses together."""
+    z = prior_draw(case, named_key(0, "sample features"), 4096)
+    thetas = case.hypotheses or (case.components.nominal,)
+    values = np.concatenate([np.asarray(case.sample_values(jnp.asarray(t, jnp.float32), z)) for t in thetas])
+    if set(case.sample_features) & set(case.log_features):
+        which = np.isin(case.sample_features, case.log_features)
+        values = np.where(which, np.log(np.maximum(values, 1e-30)), values)
+    width = values.std(axis=0)
+    return values.mean(axis=0).astype(np.float32), np.where(width > 0, width, 1.0).astype(np.float32)
 
 
 @eqx.filter_jit
@@ -161,7 +190,7 @@ def blind_network(settings: NetworkSettings, problem: Problem, index: np.ndarray
 def told_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Told:
     """Return a fresh network of the features and the nuisances."""
     inputs = len(problem.case.features) + len(problem.case.shape_nuisances)
-    scalers = feature_scaler(problem, index), nuisance_scaler(problem.case)
+    scalers = feature_scaler(problem, index, told=True), nuisance_scaler(problem.case)
     return Told(*scalers, multilayer(settings, inputs, "scalar", key))
 
 
@@ -171,7 +200,7 @@ def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
     return Lesson(
         problem.case,
         problem.table,
-        signal_task(problem.table, training),
+        hypothesis_task(problem.case, problem.table, training),
         draw,
         training,
         problem.split.stopping(fold),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from systwise.cases import AbstractCase
 from systwise.errors import DataError
 from systwise.events import Events, EventTable
 
@@ -20,14 +21,37 @@ class Task(eqx.Module):
     Attributes:
         classes: `[class, component]`; of two, row 0 is the numerator (signal), row 1 the denominator.
         balance: `[class]` factors that give both classes the mean weight 1/2 an event at nominal.
+        hypotheses: `[class, poi]` parameters of interest behind the classes, where they are hypotheses.
     """
 
     classes: Float[Array, "class component"]
     balance: Float[Array, " class"]
+    hypotheses: Float[Array, "class poi"] | None = None
 
     def weights(self, events: Events) -> Float[Array, "event class"]:
         """Return each event's balanced weight in every class."""
         return (events.weights @ self.classes.T) * self.balance
+
+
+def hypothesis_task(case: AbstractCase, table: EventTable, index: np.ndarray) -> Task:
+    """Return the case's task: its two hypotheses, or the first component against all others.
+
+    Raises:
+        DataError: one of the classes has no positive total weight.
+    """
+    if case.hypotheses is None:
+        return signal_task(table, index)
+    theta = np.asarray(case.hypotheses, np.float32)
+    classes = np.stack([np.asarray(case.components.coefficients(jnp.asarray(row))) for row in theta])
+    totals = classes.astype(np.float64) @ table.weights[index].sum(axis=0, dtype=np.float64)
+    for row, total in zip(theta, totals, strict=True):
+        if not total > 0:
+            point = ", ".join(f"{name}={value:g}" for name, value in zip(case.components.pois, row, strict=True))
+            raise DataError(
+                f"{table.source}: the training events have total weight {total:g} at {point}; it must be positive"
+            )
+    balance = jnp.asarray(0.5 * len(index) / totals, jnp.float32)
+    return Task(jnp.asarray(classes), balance, jnp.asarray(theta))
 
 
 def signal_task(table: EventTable, index: np.ndarray) -> Task:

@@ -78,7 +78,7 @@ def _compiled_chunk(
     key: Key[Array, ""],
 ) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
     steps = controls.shape[0]
-    batches = jax.tree.map(lambda a: a.reshape(steps, -1, *a.shape[1:]), events)
+    batches = jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), events)
 
     def one(carry: tuple[PyTree, PyTree], step: tuple[Events, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:
         events, controls, key = step

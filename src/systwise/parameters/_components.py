@@ -25,6 +25,8 @@ class Components:
         powers: `[component][poi]` exponents.
         nominal: `[poi]` values of the parameters at the reference hypothesis.
         ranges: `[poi]` pairs a fit may reach.
+        alternative: `[poi]` values of a hypothesis that classifiers tell from the nominal one; None where the
+            first component is told from all others.
     """
 
     names: tuple[str, ...]
@@ -32,13 +34,14 @@ class Components:
     powers: tuple[tuple[int, ...], ...]
     nominal: tuple[float, ...]
     ranges: tuple[tuple[float, float], ...]
+    alternative: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not match."""
         count = len(self.pois)
         if len(self.powers) != len(self.names) or any(len(row) != count for row in self.powers):
             raise ConfigError("components: powers must hold one row a component and one column a parameter of interest")
-        if len(self.nominal) != count or len(self.ranges) != count:
+        if len(self.nominal) != count or len(self.ranges) != count or len(self.alternative or self.nominal) != count:
             raise ConfigError("components: nominal and ranges must hold one entry a parameter of interest")
 
     def coefficients(self, theta: Float[Array, " poi"]) -> Float[Array, " component"]:
@@ -58,10 +61,27 @@ class Components:
             rows.append(value)
         return jnp.stack(rows)
 
+    def at(self, theta: tuple[float, ...]) -> np.ndarray:
+        """Return `c_k(theta)`, float64 NumPy `[component]`."""
+        values = np.asarray(theta, dtype=np.float64)
+        return np.array([np.prod(values ** np.asarray(row)) for row in self.powers], dtype=np.float64)
+
     def reference(self) -> np.ndarray:
         """Return `c_k` at the nominal parameters, float64 NumPy `[component]`."""
-        theta = np.asarray(self.nominal)
-        return np.array([np.prod(theta ** np.asarray(row)) for row in self.powers], dtype=np.float64)
+        return self.at(self.nominal)
+
+    def contrast(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coefficients `[component]` of signal and background, as separation is judged.
+
+        The alternative and the nominal hypothesis where there is an alternative; else what depends on a parameter
+        of interest, at its nominal value, and what does not; the total twice where everything depends on one.
+        """
+        if self.alternative is not None:
+            return self.at(self.alternative), self.reference()
+        fixed = np.array([not any(row) for row in self.powers])
+        if not fixed.any():
+            return self.reference(), self.reference()
+        return np.where(fixed, 0.0, self.reference()), fixed.astype(np.float64)
 
 
 def signal_strength(low: float = -2.0, high: float = 10.0) -> Components:

@@ -20,7 +20,7 @@ from systwise.study._plotdata import (
     ScoreDistribution,
     TrainingHistory,
 )
-from systwise.templates import Pairs, ScoreTable, background_mask, ks_distance
+from systwise.templates import Pairs, ScoreTable, ks_distance
 
 SHOWN_EVENTS = 200_000
 BLOCK = 65_536
@@ -135,6 +135,7 @@ def decision_function(
         jnp.ones((count, len(case.components.names)), jnp.float32),
         jnp.zeros(count, jnp.int32),
         jnp.zeros(count, jnp.uint32),
+        jnp.zeros((count, 0), jnp.float32),
     )
     nominal = np.array([n.nominal for n in case.nuisances], np.float32)
     scores = []
@@ -154,14 +155,14 @@ def score_distribution(
     """Return the binned score at several values of the first nuisance, the nominal one first."""
     edges = scores.edges[scores.positions(np.arange(bins + 1) / bins)]
     coarse, _ = scores.rebin(edges)
-    mask = background_mask(case.components)
+    _, background = case.components.contrast()
     rows, fine = [], []
     for value in values:
         point = np.array([n.nominal for n in case.nuisances])
         point[:1] = value
         pair = scores.pairs.find(point)
         rows.append(coarse[pair])
-        fine.append(scores.sums[pair][mask].sum(axis=0))
+        fine.append(background @ scores.sums[pair])
     ks = max((ks_distance(fine[0], other) for other in fine[1:]), default=0.0)
     return ScoreDistribution(
         strategy, edges, np.asarray(values), np.stack(rows), ks, case.nuisances[0].name if case.nuisances else ""
@@ -175,7 +176,7 @@ def training_history(strategy: str, seed: int, history: History, steps_a_pass: f
 
 def background_shift(case: AbstractCase, scores: ScoreTable, pairs: Pairs, z_true: np.ndarray) -> float:
     """Return the KS distance of the background score between the nominal and the true point."""
-    mask = background_mask(case.components)
+    _, background = case.components.contrast()
     nominal = np.array([n.nominal for n in case.nuisances])
-    here, there = (scores.sums[pairs.find(point)][mask].sum(axis=0) for point in (nominal, z_true))
+    here, there = (background @ scores.sums[pairs.find(point)] for point in (nominal, z_true))
     return ks_distance(here, there)

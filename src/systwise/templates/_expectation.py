@@ -56,13 +56,9 @@ def effective_counts(
 
 
 def signal_and_background(table: ScoreTable, pair: int, components: Components) -> tuple[np.ndarray, np.ndarray]:
-    """Return two normalised fine histograms `[fine]`: what depends on the parameters, and the rest.
-
-    Without a background both are the total at the nominal parameters. Negative bins count as zero.
-    """
-    mask, reference = background_mask(components), components.reference()
-    weights = (reference * ~mask, mask.astype(np.float64)) if mask.any() else (reference, reference)
-    return _density(weights[0] @ table.sums[pair]), _density(weights[1] @ table.sums[pair])
+    """Return two normalised fine histograms `[fine]`, of `components.contrast()`. Negative bins count as zero."""
+    signal, background = components.contrast()
+    return _density(signal @ table.sums[pair]), _density(background @ table.sums[pair])
 
 
 def _density(histogram: np.ndarray) -> np.ndarray:

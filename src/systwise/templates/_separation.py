@@ -7,22 +7,19 @@ from jaxtyping import Float64
 
 from systwise.errors import TemplateError
 from systwise.parameters import Components
-from systwise.templates._expectation import background_mask
 from systwise.templates._score_table import ScoreTable
 
 
 def auc(table: ScoreTable, pair: int, components: Components) -> float:
     """Return the weighted area under the ROC curve of signal against background at `pair`.
 
-    `P(score of signal > score of background) + P(equal)/2`, equal meaning the same fine bin. Signal
-    is what depends on a parameter of interest, at its nominal value.
+    `P(score of signal > score of background) + P(equal)/2`, equal meaning the same fine bin. Signal and
+    background are those of `components.contrast()`.
 
     Raises:
         TemplateError: signal or background has no positive yield.
     """
-    mask = background_mask(components)
-    signal = np.where(mask, 0.0, components.reference()) @ table.sums[pair]
-    background = mask.astype(np.float64) @ table.sums[pair]
+    signal, background = (coefficients @ table.sums[pair] for coefficients in components.contrast())
     if not (signal.sum() > 0 and background.sum() > 0):
         raise TemplateError("area under the ROC curve: signal and background must both have a positive yield")
     below = np.cumsum(background) - background

@@ -1,8 +1,9 @@
 """Adversarial training of a pivot: the score is made independent of the nuisances.
 
 The classifier plays against an adversary that infers the nuisances from the score:
-`min_f max_r  L_f - lambda L_r`. The adversary is a regression (arXiv:2105.08742) or a Gaussian mixture
-that models the whole density of the nuisances given the score (arXiv:1611.01046).
+`min_f max_r  L_f - lambda L_r`. The adversary is a regression (arXiv:2105.08742), a Gaussian mixture
+that models the whole density of the nuisances given the score (arXiv:1611.01046), or a classifier that
+tells which of a few levels the nuisances have (arXiv:1807.08763).
 """
 
 from __future__ import annotations
@@ -14,14 +15,23 @@ from typing import Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress, relabelled
-from systwise.learn._game import AbstractGame, Batch, TrainingSettings, classification_loss, descend, make_optimiser
-from systwise.learn._network import AbstractNetwork, NetworkSettings, Scaler, evaluate, multilayer
+from systwise.learn._adversary import AbstractAdversary, class_adversary, mixture_adversary, regression_adversary
+from systwise.learn._game import (
+    AbstractGame,
+    Batch,
+    Draw,
+    TrainingSettings,
+    classification_loss,
+    descend,
+    make_optimiser,
+)
+from systwise.learn._levels import LevelDraw, level_draw
+from systwise.learn._network import AbstractNetwork, NetworkSettings
 from systwise.learn._observable import stack_networks
 from systwise.learn._schedule import count_steps, learning_rates
 from systwise.learn._strategy import (
@@ -38,43 +48,11 @@ from systwise.learn._training import History, train
 from systwise.random import named_key
 
 
-class Adversary(eqx.Module):
-    """A network that infers the scaled nuisances from the score."""
-
-    target_scaler: Scaler
-    mlp: eqx.nn.MLP
-    kind: Literal["mixture", "regression"] = eqx.field(static=True)
-    components: int = eqx.field(static=True)
-
-    def loss(
-        self, logits: Float[Array, " event"], z: Float[Array, "event nuisance"], weights: Float[Array, " event"]
-    ) -> Float[Array, ""]:
-        """Return the weighted mean loss: squared error, or minus the log-density in nats, per event."""
-        target = self.target_scaler(z)
-        # Squashed views of the logit: resolution where events are, bounded where they are not.
-        seen = jnp.stack([jnp.tanh(logits / 2), jnp.tanh(logits / 6), logits / 6], axis=-1)
-        out = evaluate(self.mlp, seen)
-        density = self.kind == "mixture"
-        value = -self._log_density(out, target) if density else jnp.sum((out - target) ** 2, axis=-1)
-        return jnp.sum(weights * value) / jnp.sum(weights)
-
-    def _log_density(
-        self, out: Float[Array, "event out"], target: Float[Array, "event nuisance"]
-    ) -> Float[Array, " event"]:
-        count, size = self.components, target.shape[1]
-        fraction = jax.nn.log_softmax(out[:, :count])
-        mean = out[:, count : count + count * size].reshape(-1, count, size)
-        log_width = jnp.clip(out[:, count + count * size :].reshape(-1, count, size), -4.0, 3.0)
-        pull = (target[:, None, :] - mean) * jnp.exp(-log_width)
-        log_gauss = -0.5 * pull**2 - log_width - 0.5 * jnp.log(2 * jnp.pi)
-        return jax.nn.logsumexp(fraction + log_gauss.sum(axis=-1), axis=-1)
-
-
 class Players(eqx.Module):
     """The classifier and its adversary."""
 
     classifier: AbstractNetwork
-    adversary: Adversary
+    adversary: AbstractAdversary
 
 
 CLASSIFIER_RATE, ADVERSARY_RATE, STRENGTH = range(3)
@@ -188,10 +166,14 @@ class Adversarial(AbstractNetworkStrategy):
     costs twice that of other strategies, hence fewer passes."""
     strength: float = Field(10.0, ge=0, alias="lambda")
     """Strength lambda of the adversary."""
-    adversary: Literal["mixture", "regression"] = "mixture"
-    """What the adversary models: the density of the nuisances, or their mean."""
+    adversary: Literal["mixture", "regression", "class"] = "mixture"
+    """What the adversary models: the density of the nuisances, their mean, or which of a few levels they have.
+    With `class` training draws these levels and nothing in between."""
     mixture_components: int = Field(5, ge=1)
     """Gaussians of the mixture."""
+    levels: int = Field(3, ge=2)
+    """Levels of each nuisance (`class`): low end, nominal and high end of the training range; more are spread
+    evenly on either side of the nominal value."""
     adversary_network: NetworkSettings = Field(
         default_factory=lambda: NetworkSettings(layers=2, width=32, activation="silu")
     )
@@ -209,31 +191,42 @@ class Adversarial(AbstractNetworkStrategy):
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Train the pair over the training ranges and keep the classifier."""
+        what = (self, seed)
+        if what in problem.done:
+            return dataclasses.replace(problem.done[what], seconds=0.0)
         start = time.perf_counter()
         game = Pivot(self.training, self.adversary_steps, self.pivot_on == "both")
+        draw = self._draw(problem)
         networks: list[AbstractNetwork] = []
         histories: list[History] = []
         for fold in range(problem.split.folds):
-            lesson = lesson_of(problem, fold, problem.training_draw())
+            lesson = lesson_of(problem, fold, draw)
             classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
-            players = Players(classifier, self._fresh_adversary(problem, named_key(seed, "adversary", fold)))
+            adversary = self._fresh_adversary(problem, draw, named_key(seed, "adversary", fold))
             controls = phase_controls(self, count_steps(self.training, len(lesson.training)))
             label = relabelled(
                 progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name
             )
-            players, history = train(game, players, lesson, controls, seed, ("train", fold), label)
+            players, history = train(
+                game, Players(classifier, adversary), lesson, controls, seed, ("train", fold), label
+            )
             networks.append(players.classifier)
             histories.append(history)
-        return Trained(stack_networks(networks, self.moving), tuple(histories), time.perf_counter() - start)
+        observable = stack_networks(networks, self.moving)
+        problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
+        return problem.done[what]
 
-    def _fresh_adversary(self, problem: Problem, key: Key[Array, ""]) -> Adversary:
-        count = len(problem.case.shape_nuisances)
-        outputs = count if self.adversary == "regression" else self.mixture_components * (1 + 2 * count)
-        mlp = multilayer(self.adversary_network, 3, outputs, key)
+    def _draw(self, problem: Problem) -> Draw:
+        return (
+            level_draw(problem.case.shape_nuisances, self.levels)
+            if self.adversary == "class"
+            else problem.training_draw()
+        )
+
+    def _fresh_adversary(self, problem: Problem, draw: Draw, key: Key[Array, ""]) -> AbstractAdversary:
+        if isinstance(draw, LevelDraw):
+            return class_adversary(self.adversary_network, draw.levels, key)
+        scaler = nuisance_scaler(problem.case)
         if self.adversary == "mixture":
-            # Spread the first means over the training range, which has unit variance after scaling.
-            means = jnp.repeat(jnp.linspace(-1.5, 1.5, self.mixture_components), count)
-            last = jnp.zeros(outputs, jnp.float32)
-            bias = last.at[self.mixture_components : self.mixture_components * (1 + count)].set(means)
-            mlp = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
-        return Adversary(nuisance_scaler(problem.case), mlp, self.adversary, self.mixture_components)
+            return mixture_adversary(self.adversary_network, scaler, self.mixture_components, key)
+        return regression_adversary(self.adversary_network, scaler, key)

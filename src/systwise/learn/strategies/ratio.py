@@ -145,7 +145,7 @@ class Ratio(AbstractNetworkStrategy):
         self, problem: Problem, basis: ChebyshevBasis, index: np.ndarray, key: Key[Array, ""]
     ) -> AbstractRatioNetwork:
         components, features = len(problem.table.component_names), len(problem.case.features)
-        scaler = feature_scaler(problem, index)
+        scaler = feature_scaler(problem, index, told=True)
         if self.form == "polynomial":
             outputs = components * basis.terms
             mlp = multilayer(self.network, features, outputs, key)

@@ -1,0 +1,268 @@
+"""Significances in the report: rows, sentences and figures from records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from systwise.report._significance import (
+    CAUTION,
+    significance_sections,
+    significance_sentences,
+    words_of_channels,
+)
+from systwise.report._significance_figures import (
+    add_significance_figures,
+    fake_figure,
+    line_figure,
+    plane_figure,
+    significance_trade_off_figure,
+    tints,
+)
+from systwise.report._style import save_figure, style
+from systwise.study import (
+    ClassifierRecord,
+    FakeRecord,
+    SignificancePlane,
+    SignificanceRecord,
+    SignificanceTradeOff,
+    ToyCheckRecord,
+)
+
+SETS = ("hj", "hjj", "hj+hjj")
+POWER = {"nominal": 1.0, "adversarial": 0.8}
+SHAPE = {"nominal": 1.2, "adversarial": 0.3}
+
+
+def significances(seeds: tuple[int, ...] = (1,)) -> list[SignificanceRecord]:
+    """Significance 10 |c_g| a unit of power, 30 % less where the scale is profiled."""
+    return [
+        SignificanceRecord(
+            strategy=name,
+            seed=seed,
+            channels=channels,
+            offset=offset,
+            c_t=1 - c_g + offset,
+            c_g=c_g,
+            direction=direction,
+            scale=scale,
+            z=(10 * abs(c_g) + 50 * abs(offset)) * POWER[name] * (1.0 if scale == "fixed" else 0.7) * (1 + 0.02 * seed),
+            converged=True,
+            verdict="converged",
+        )
+        for seed in seeds
+        for name in POWER
+        for channels in SETS
+        for offset in (0.0, 0.05)
+        for c_g in (-0.2, 0.2, 0.4)
+        for direction in ("sm_data", "eft_data")
+        for scale in ("fixed", "shape", "profiled", "uncorrelated")
+        if scale != "uncorrelated" or channels == "hj+hjj"
+    ]
+
+
+def fakes(profiled: float = -2.0) -> list[FakeRecord]:
+    """Rate fakes 20 for all, shapes as in SHAPE and half as much at the hold-out."""
+    size = {"fixed": 20.0, "profiled": profiled}
+    return [
+        FakeRecord(
+            strategy=name,
+            seed=1,
+            channels=channels,
+            variation=variation,
+            holdout=holdout,
+            c_t=1 - c_g,
+            c_g=c_g,
+            scale=scale,
+            z=size.get(scale, SHAPE[name] * (0.5 if holdout else 1.0))
+            * (1.0 if c_g > 0 else -1.0 if scale == "fixed" else 1.0),
+            converged=True,
+        )
+        for name in POWER
+        for channels in SETS
+        for variation, holdout in (("z = -1", False), ("z = 1", False), ("muR x2, muF x1", True))
+        for c_g in (-0.2, 0.2)
+        for scale in ("fixed", "shape", "profiled")
+    ]
+
+
+def classifiers() -> list[ClassifierRecord]:
+    return [
+        ClassifierRecord(
+            strategy=name,
+            seed=1,
+            channel=channel,
+            told="nothing",
+            strength=0.0 if name == "nominal" else 10.0,
+            c_t=0.8,
+            c_g=0.2,
+            auc=0.52 if name == "nominal" else 0.51,
+            ks=0.01 * SHAPE[name],
+            ks_holdout=0.005 * SHAPE[name],
+            rate=0.41,
+        )
+        for name in POWER
+        for channel in ("hj", "hjj")
+    ]
+
+
+def toy_check(median: float = 4.1) -> ToyCheckRecord:
+    return ToyCheckRecord(
+        strategy="nominal",
+        seed=1,
+        channels="hj+hjj",
+        c_t=0.8,
+        c_g=0.2,
+        scale="profiled",
+        toys=1000,
+        median=median,
+        median_error=0.15,
+        asimov=4.0,
+    )
+
+
+def plane(strategy: str, channels: str, scale: str, lost: bool = False) -> SignificancePlane:
+    offset, c_g = np.linspace(-0.2, 0.2, 9), np.linspace(-0.6, 0.6, 7)
+    z = np.hypot(8 * c_g[None] * POWER[strategy], (50 if scale == "fixed" else 20) * offset[:, None])
+    if lost:
+        z[-2:, -2:] = np.nan
+    return SignificancePlane(strategy, 1, channels, scale, offset, c_g, z)
+
+
+def curve(channels: str) -> SignificanceTradeOff:
+    strength = np.array([0.0, 1.0, 10.0])
+    ks, auc = np.array([0.012, 0.008, 0.003]), np.array([0.52, 0.518, 0.51])
+    fixed = np.array([2.0, 1.9, 1.6])
+    shape = np.array([1.2, 0.8, 0.3])
+    return SignificanceTradeOff(
+        "adversarial", 1, channels, 0.8, 0.2, strength, auc, ks, fixed, 0.7 * fixed, fixed, shape
+    )
+
+
+def test_the_table_shows_the_point_of_the_classifiers() -> None:
+    sections = significance_sections(significances(), fakes(), classifiers())
+    assert [section.channels for section in sections] == list(SETS)
+    assert sections[-1].title == "h j and h j j combined"
+    assert sections[0].scales == ("fixed", "shape", "profiled")
+    assert sections[-1].scales == ("fixed", "shape", "profiled", "uncorrelated")
+    nominal, adversarial = sections[-1].rows
+    assert (sections[-1].c_t, sections[-1].c_g) == (0.8, 0.2)
+    assert nominal.significances["fixed"].mean == pytest.approx(2.04)
+    assert nominal.significances["profiled"].mean == pytest.approx(0.7 * 2.04)
+    assert adversarial.reverse.mean == pytest.approx(0.7 * 0.8 * 2.04)
+    assert str(nominal.fakes["shape"]) == "1.20"
+    assert str(nominal.holdouts["shape"]) == "0.600"
+    # Nothing on the line is preferred: the standard model itself, with zero, is the best of it.
+    assert str(nominal.fakes["profiled"]) == "0"
+    assert not nominal.failed
+
+
+def test_seeds_are_averaged() -> None:
+    (row, _) = significance_sections(significances((1, 3)), fakes())[0].rows
+    value = row.significances["fixed"]
+    assert value.spread is not None
+    assert value.spread / value.mean == pytest.approx(np.sqrt(2) * 0.02 / 1.04)
+    assert "±" in str(value)
+
+
+def test_without_fakes_nothing_is_said_of_them() -> None:
+    sentences = significance_sentences(significances(), [])
+    assert not any("fakes" in sentence for sentence in sentences)
+    assert sentences[-1] == CAUTION
+    assert significance_sentences([], []) == []
+
+
+def test_the_sentences_name_the_conservative_and_the_robust() -> None:
+    sentences = significance_sentences(significances(), fakes(), classifiers(), [toy_check()])
+    conservative, rate, shape, profiled, *rest = sentences
+    assert (
+        "(c_t, c_g) = (0.800, 0.200) in h j and h j j combined, scale profiled: adversarial (1.14), nominal (1.43)"
+        in (conservative)
+    )
+    assert "The most conservative strategy is adversarial, 20 % below nominal" in conservative
+    assert "of 2.04 with statistics only" in conservative
+    assert "does not know the scale, at most nominal (20.0), adversarial (20.0), which tells no strategy" in rate
+    assert "shape alone" in shape
+    assert "adversarial (0.30), nominal (1.20): adversarial is the most robust, nominal the least" in shape
+    assert "at hold-out variations adversarial (0.15), nominal (0.60)" in shape
+    assert "at most nothing: it never prefers a point of the line" in profiled
+    assert "nothing either" in profiled
+    assert "nominal 0.0120, 0.00600 at hold-outs (AUC 0.5200)" in rest[0]
+    assert "the rate changes by up to 41 %" in rest[0]
+    assert "confirm the Asimov value" in rest[2]
+    assert "DO NOT" not in rest[2]
+    assert "arXiv:2109.08159" in sentences[-1]
+
+
+def test_a_deviating_check_and_lost_points_are_said() -> None:
+    records = significances()
+    records[0] = records[0].model_copy(update={"z": None, "converged": False, "verdict": "not tested: reason"})
+    sentences = significance_sentences(records, fakes(), classifiers(), [toy_check(median=6.0)])
+    assert any("DO NOT confirm" in sentence and "+13.3 errors" in sentence for sentence in sentences)
+    assert any(f"1 of {len(records)} significances" in s and "not tested: reason" in s for s in sentences)
+
+
+def test_equal_strategies_are_called_equal() -> None:
+    records = [r.model_copy(update={"z": 1.0}) for r in significances()]
+    assert "1.00 for all strategies" in significance_sentences(records, fakes(), classifiers())[0]
+
+
+def test_what_scores_are_told_is_said() -> None:
+    records = [r.model_copy(update={"told": "sample"}) if r.strategy == "adversarial" else r for r in classifiers()]
+    sentences = significance_sentences(significances(), fakes(), records)
+    assert any("The score of adversarial is told the cross section of the sample" in s for s in sentences)
+    fixed = [r.model_copy(update={"told": "nominal"}) for r in records]
+    assert any(
+        "nominal, adversarial is told one cross section" in s
+        for s in significance_sentences(significances(), [], fixed)
+    )
+
+
+def test_channels_in_words() -> None:
+    assert words_of_channels("hjj") == "h j j"
+    assert words_of_channels("signal") == "signal"
+
+
+def test_every_figure_is_drawn(tmp_path: Path) -> None:
+    planes = [plane(n, c, s, lost=n == "nominal") for n in POWER for c in SETS for s in ("fixed", "profiled")]
+    drawn: list[str] = []
+
+    def add(name: str, title: str, caption: str, figure: Figure | None) -> None:
+        assert figure is not None
+        assert title
+        assert caption.endswith(".")
+        assert save_figure(figure, tmp_path, name).stat().st_size > 10_000
+        drawn.append(name)
+
+    with style():
+        add_significance_figures(significances(), fakes(), planes, [curve(c) for c in SETS], add)
+    assert len(drawn) == len(set(drawn)) == 4
+
+
+def test_lines_and_bars_hold_the_numbers() -> None:
+    figure = line_figure(significances())
+    assert figure is not None
+    (first, *_) = figure.axes
+    curves = {(line.get_linestyle(), line.get_color()): line for line in first.lines}
+    line = curves[":", tints(list(POWER))["nominal"]]
+    np.testing.assert_allclose(line.get_xdata(), [-0.2, 0.0, 0.2, 0.4])
+    np.testing.assert_allclose(line.get_ydata(), [2.04, 0.0, 2.04, 4.08])
+    bars = fake_figure(fakes())
+    assert bars is not None
+    heights = sorted({round(float(patch.get_height()), 6) for patch in bars.axes[3].patches})
+    assert heights == [0.15, 0.3, 0.6, 1.2]
+
+
+def test_nothing_to_draw_draws_nothing() -> None:
+    assert line_figure([]) is None
+    assert fake_figure([]) is None
+    assert plane_figure([]) is None
+    assert significance_trade_off_figure([]) is None
+
+
+def test_variants_get_lighter() -> None:
+    colours = tints(["nominal", "adversarial@1", "adversarial@10"])
+    assert sum(colours["adversarial@10"]) > sum(colours["adversarial@1"])
