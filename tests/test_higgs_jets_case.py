@@ -41,7 +41,7 @@ def test_the_registry_knows_it() -> None:
 
 def test_yields_are_cross_section_times_luminosity_times_efficiency(case: HiggsJets, table: EventTable) -> None:
     s = case.settings
-    value, error = case.sample.cross_section(1.0, 0.0)
+    value, error = case.generated.cross_section(1.0, 0.0)
     expected = s.luminosity * 1000 * s.efficiency * value
     total = table.weights.sum(axis=0, dtype=np.float64) @ case.components.reference()
     assert total == pytest.approx(expected, rel=1e-5)
@@ -55,18 +55,18 @@ def test_yields_are_cross_section_times_luminosity_times_efficiency(case: HiggsJ
 @pytest.mark.parametrize(("z", "scale"), [(-1.0, 1), (0.0, 0), (1.0, 2)])
 def test_the_scale_reproduces_the_stored_weights(case: HiggsJets, table: EventTable, z: float, scale: int) -> None:
     varied = case.vary(table.slice(slice(0, 5000)), jnp.array([z]))
-    stored = case.sample.weights[:5000, scale] * case.events_per_picobarn
-    positive = (case.sample.weights[:5000, :3] > 0).all(axis=1)
+    stored = case.generated.weights[:5000, scale] * case.events_per_picobarn
+    positive = (case.generated.weights[:5000, :3] > 0).all(axis=1)
     np.testing.assert_allclose(np.asarray(varied.weights)[positive], stored[positive], rtol=2e-4)
     # The sample's cross section is one number, that of the Standard Model at this scale.
     sigma = np.asarray(varied.features)[:, 0]
     assert np.ptp(sigma) == 0
-    assert sigma[0] == pytest.approx(case.sample.cross_section(1.0, 0.0, scale)[0], rel=1e-5)
+    assert sigma[0] == pytest.approx(case.generated.cross_section(1.0, 0.0, scale)[0], rel=1e-5)
 
 
 def test_the_cross_section_is_log_quadratic_between_the_scales(case: HiggsJets) -> None:
     theta = jnp.array([0.8, 0.2])
-    low, middle, high = (case.sample.cross_section(0.8, 0.2, scale)[0] for scale in (1, 0, 2))
+    low, middle, high = (case.generated.cross_section(0.8, 0.2, scale)[0] for scale in (1, 0, 2))
     found = np.asarray(case.cross_section(theta, jnp.array([-1.0, 0.0, 1.0, 0.5])))
     np.testing.assert_allclose(found[:3], [low, middle, high], rtol=1e-5)
     logs = np.log([low, middle, high])
@@ -91,7 +91,7 @@ def test_training_draws_the_cross_section_for_each_hypothesis(case: HiggsJets, t
     # The prior: the median is the central value, 68 % lie between the values at half and twice the scale.
     for features, couplings in ((alternative, (0.8, 0.2)), (standard, (1.0, 0.0))):
         low, middle, high = np.quantile(features[:, 0], [0.15866, 0.5, 0.84134])
-        wanted = [case.sample.cross_section(*couplings, scale)[0] for scale in (2, 0, 1)]
+        wanted = [case.generated.cross_section(*couplings, scale)[0] for scale in (2, 0, 1)]
         np.testing.assert_allclose([low, middle, high], wanted, rtol=0.03)
     # An event that is varied carries the cross section of its own scale.
     moved = make_batch(case, task, draw_between([-1.0], [1.0]), events, key)

@@ -16,7 +16,8 @@ from systwise.settings import validate
 from systwise.study._plan import make_plan
 from systwise.study._settings import resolve_settings
 from systwise.study._store import Store
-from systwise.study._strength_scan import TradeOffSettings, scan_trade_off, trade_off_strategies
+from systwise.study._strength_scan import scan_trade_off
+from systwise.study._strength_settings import TradeOffSettings, trade_off_strategies
 
 SMALL = {
     "case": {"events": 40_000, "anchors": 9},

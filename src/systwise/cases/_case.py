@@ -174,6 +174,19 @@ class AbstractCase(abc.ABC):
         return jnp.zeros((*z.shape[:-1], 0), jnp.float32)
 
     @property
+    def channels(self) -> Mapping[str, Mapping[str, Any]]:
+        """Case settings of each process that tells the alternative from the nominal hypothesis, by a short name.
+
+        A study then also states the median significance with which hypotheses are told apart, in each channel and
+        in all of them together; none by default. Cases with channels have one nuisance, the scale.
+        """
+        return {}
+
+    def holdouts(self) -> Mapping[str, np.ndarray]:
+        """Return variations that no training sees: weights `[event, component]` of the loaded events, by name."""
+        return {}
+
+    @property
     def log_features(self) -> tuple[str, ...]:
         """Positive features with a long tail, which networks see as their logarithm (none by default)."""
         return ()

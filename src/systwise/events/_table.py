@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 from collections.abc import Iterator
 
@@ -78,7 +79,7 @@ class EventTable:
             columns=self._columns(index),
         )
 
-    def _columns(self, index: np.ndarray | slice) -> Array:
+    def _columns(self, index: np.ndarray | builtins.slice) -> Array:
         if self.columns is None:
             count = len(self.id[index]) if isinstance(index, slice) else len(index)
             return jnp.zeros((count, 0), jnp.float32)

@@ -324,8 +324,13 @@ def _covariance(hessian: np.ndarray, bounded: np.ndarray) -> np.ndarray:
     covariance = np.full(hessian.shape, np.nan)
     free = np.flatnonzero(~bounded)
     block = hessian[np.ix_(free, free)]
-    if len(free) and np.all(np.isfinite(block)) and np.all(np.linalg.eigvalsh(block) > 0):
-        covariance[np.ix_(free, free)] = np.linalg.inv(block)
+    if not len(free) or not np.all(np.isfinite(block)):
+        return covariance
+    # In units of its own diagonal, so that the smallest eigenvalue says whether rounding decides.
+    widths = np.sqrt(np.abs(np.diag(block)))
+    scaled = block / np.outer(widths, widths) if np.all(widths > 0) else block
+    if np.all(widths > 0) and np.linalg.eigvalsh(scaled)[0] > 1e-14 * len(free):
+        covariance[np.ix_(free, free)] = np.linalg.inv(scaled) / np.outer(widths, widths)
     return covariance
 
 

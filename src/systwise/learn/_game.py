@@ -57,6 +57,10 @@ class Draw(eqx.Module):
     low: Float[Array, " nuisance"]
     high: Float[Array, " nuisance"]
 
+    def nearest(self, z: Float[Array, "event nuisance"]) -> Float[Array, "event nuisance"]:
+        """Return the values nearest to `z` that may be drawn; any value may."""
+        return z
+
     @property
     def constant(self) -> Bool[Array, " nuisance"]:
         """Which nuisances always have the same value."""
@@ -88,13 +92,15 @@ def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: 
     that hypothesis's value and a weight in its class only.
     """
     z = draw(key, events.weights.shape[0])
+    if not case.sample_features or task.hypotheses is None:
+        varied = case.vary(events, z)
+        return Batch(varied.features, z, task.weights(varied))
+    # How well the sample's value is known is what the prior says, whatever range the events are varied over. A
+    # strategy that knows one value of a nuisance only has events of that value, and the prior's sample values.
+    at = draw.nearest(prior_draw(case, jax.random.fold_in(key, 1), z.shape[0]))
+    z = jnp.where(draw.constant, z, at)
     varied = case.vary(events, z)
     weights = task.weights(varied)
-    if not case.sample_features or task.hypotheses is None:
-        return Batch(varied.features, z, weights)
-    # A strategy that knows one nuisance value only has to learn from the prior how well the sample's value is known.
-    known = jax.random.fold_in(key, 1)
-    at = jnp.where(draw.constant, prior_draw(case, known, z.shape[0]), z)
     features = [case.with_sample_values(varied.features, theta, at) for theta in task.hypotheses]
     classes = weights.shape[1]
     # A mean over twice the events keeps its value.

@@ -16,6 +16,7 @@ from systwise.report._headline import caveats, headline, second_minima
 from systwise.report._inference import anatomies
 from systwise.report._numbers import significant, with_error
 from systwise.report._rows import TruePoint, places, pois, true_points
+from systwise.report._significance import SCALES, significance_sections, significance_sentences
 from systwise.report._table import ratio, sections
 from systwise.report._words import simulation_words
 from systwise.study import Results
@@ -113,6 +114,11 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "failed": failed,
         "width": 5 + bounded + failed,
         "simulation_words": simulation_words(results),
+        "significance": significance_sections(results.significances, results.fakes, results.classifiers),
+        "significance_words": significance_sentences(
+            results.significances, results.fakes, results.classifiers, results.toy_checks
+        ),
+        "scale_words": SCALES,
         "anatomies": anatomies(results),
         "limit_level": next((100 * r.limit_level for r in results.inferences if r.limit_level), None),
         "toys": _toys(results),

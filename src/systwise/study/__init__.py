@@ -1,6 +1,8 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
 from systwise.study._atomic import write_atomically
+from systwise.study._channels import ChannelTable
+from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
 from systwise.study._merge import merge_studies
 from systwise.study._plan import Plan, make_plan
@@ -38,14 +40,22 @@ from systwise.study._settings import (
     read_config,
     resolve_settings,
 )
+from systwise.study._significance import SignificanceResults, significance_study
+from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
+from systwise.study._significance_records import ClassifierRecord, FakeRecord, SignificanceRecord, ToyCheckRecord
+from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
 __all__ = [
+    "ChannelTable",
+    "ClassifierRecord",
     "DataRecord",
     "DecisionFunction",
+    "FakeRecord",
     "FeatureDistribution",
+    "HypothesisTests",
     "ImpactRecord",
     "InferenceRecord",
     "LikelihoodScan",
@@ -60,12 +70,18 @@ __all__ = [
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",
+    "SignificancePlane",
+    "SignificanceRecord",
+    "SignificanceResults",
+    "SignificanceSettings",
+    "SignificanceTradeOff",
     "SplitRecord",
     "Spread",
     "Store",
     "StudySettings",
     "Summary",
     "Timings",
+    "ToyCheckRecord",
     "ToyRecord",
     "TradeOff",
     "TrainingHistory",
@@ -81,6 +97,7 @@ __all__ = [
     "results_schema",
     "run_study",
     "schema_text",
+    "significance_study",
     "write_atomically",
     "write_varied",
 ]

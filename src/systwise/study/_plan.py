@@ -15,6 +15,7 @@ from systwise.learn import AbstractStrategy, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Nuisance
 from systwise.study._correlations import correlated
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
+from systwise.study._strength_settings import trade_off_strategies
 from systwise.templates import yields
 
 
@@ -84,6 +85,7 @@ def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
     """
     case = build_case(name, settings)
     strategies = build_strategies(case, settings)
+    trade_off_strategies(strategies, settings.trade_off)  # refuses a scan of nothing before events are loaded
     points = true_points(case, settings)
     grid = _grid(case, settings)
     correlated(case.constraints, settings.fit.correlations)

@@ -29,6 +29,7 @@ from systwise.study._plotrecords import (
     TrainingHistory,
     dimensions,
 )
+from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
 
 __all__ = [
     "DecisionFunction",
@@ -66,6 +67,8 @@ class PlotData:
     trade_offs: tuple[TradeOff, ...] = ()
     ratio_checks: tuple[RatioCheck, ...] = ()
     plane_scans: tuple[PlaneScan, ...] = ()
+    significance_planes: tuple[SignificancePlane, ...] = ()
+    significance_trade_offs: tuple[SignificanceTradeOff, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write one compressed npz; the file appears complete or not at all."""
@@ -128,4 +131,6 @@ _GROUPS: dict[str, type] = {
     "trade_offs": TradeOff,
     "ratio_checks": RatioCheck,
     "plane_scans": PlaneScan,
+    "significance_planes": SignificancePlane,
+    "significance_trade_offs": SignificanceTradeOff,
 }

@@ -22,6 +22,7 @@ from systwise.errors import ConfigError
 from systwise.study._atomic import write_atomically
 from systwise.study._inference_records import InferenceRecord
 from systwise.study._record import Finite, Number, Record, Tree
+from systwise.study._significance_records import ClassifierRecord, FakeRecord, SignificanceRecord, ToyCheckRecord
 from systwise.study._summary import Summary, summarise
 
 SCHEMA: Final = "systwise/results/1"
@@ -237,6 +238,15 @@ class Results(Record):
     """One record a set of pseudo-experiments."""
     inferences: list[InferenceRecord] = Field(default_factory=list)
     """What makes up the uncertainty, and the tests, of the observables that were examined."""
+
+    significances: list[SignificanceRecord] = Field(default_factory=list)
+    """Median expected significances with which hypotheses are told apart, where the case has channels."""
+    fakes: list[FakeRecord] = Field(default_factory=list)
+    """Significances that a wrong scale in the data fakes."""
+    toy_checks: list[ToyCheckRecord] = Field(default_factory=list)
+    """The check of a median by pseudo-experiments."""
+    classifiers: list[ClassifierRecord] = Field(default_factory=list)
+    """Separation and residual scale dependence of each score."""
 
     @model_validator(mode="before")
     @classmethod

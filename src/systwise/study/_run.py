@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from systwise.cases import Progress, no_progress, relabelled
 from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy, RatioObservable
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
+from systwise.study._channel_tables import channel_plans, channel_table, strength_tables
+from systwise.study._channels import ChannelTable
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
 from systwise.study._inference import examined, infer
 from systwise.study._inference_records import InferenceRecord
@@ -32,7 +35,9 @@ from systwise.study._plotdata import (
 from systwise.study._record import plain
 from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
 from systwise.study._settings import StudySettings
+from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._store import Store
+from systwise.study._strength_scan import scan_trade_off
 from systwise.study._toys import check_coverage, fitted_observables
 from systwise.study._unbinned import measure_unbinned, ratio_check, unbinned_warnings
 from systwise.study._warmup import start_compiling
@@ -60,6 +65,7 @@ class Unit:
     toy_seconds: float = 0.0
     inferences: list[InferenceRecord] = dataclasses.field(default_factory=list)
     planes: list[PlaneScan] = dataclasses.field(default_factory=list)
+    tables: dict[str, ChannelTable] = dataclasses.field(default_factory=dict)
     inference_seconds: float = 0.0
 
 
@@ -100,14 +106,33 @@ def run_study(
         progress("feature distributions", 1, 1)
         plots = PlotData(components=plan.case.components.names, feature_distributions=features, plane_densities=planes)
         units: list[Unit] = []
+        channels = channel_plans(plan, make_plan, progress)
+        apart = SignificanceResults()
         for number in range(settings.seeds):
+            seed, tables = settings.seed + number, {}
             for strategy in plan.strategies:
                 if strategy.needs_truth and number > 0:
                     continue  # nothing is trained, so another seed gives the same numbers
-                unit = run_unit(plan, strategy, settings.seed + number, store, plots, number == 0, progress)
+                unit = run_unit(plan, strategy, seed, store, plots, number == 0, progress, channels)
                 units.append(unit)
+                tables.update({strategy.name: unit.tables} if unit.tables else {})
                 plots = _extend(plots, unit)
-                results = _results(plan, units, command, time.perf_counter() - start)
+                results = _results(plan, units, command, time.perf_counter() - start, apart)
+                store.save(results, plots)
+            record = scan_trade_off(plan, store, settings.trade_off, seed, progress)
+            if record is not None:
+                plots = dataclasses.replace(plots, trade_offs=(*plots.trade_offs, record))
+                store.save(results, plots)
+            if tables:
+                scanned, strengths = strength_tables(channels, seed, progress)
+                found = significance_study(
+                    {**tables, **scanned}, settings.significance, progress, seed=seed, strengths=strengths
+                )
+                apart = apart.joined(found)
+                plots = dataclasses.replace(
+                    plots, significance_planes=apart.planes, significance_trade_offs=apart.trade_offs
+                )
+                results = _results(plan, units, command, time.perf_counter() - start, apart)
                 store.save(results, plots)
         return results
     finally:
@@ -116,7 +141,14 @@ def run_study(
 
 
 def run_unit(
-    plan: Plan, strategy: AbstractStrategy, seed: int, store: Store, plots: PlotData, shown: bool, progress: Progress
+    plan: Plan,
+    strategy: AbstractStrategy,
+    seed: int,
+    store: Store,
+    plots: PlotData,
+    shown: bool,
+    progress: Progress,
+    channels: Mapping[str, Plan] | None = None,
 ) -> Unit:
     """Train one strategy with one seed, and measure at every true point.
 
@@ -128,6 +160,7 @@ def run_unit(
         plots: what is known for figures so far (the plane in which decision functions are drawn).
         shown: whether to gather what the figures show.
         progress: told about training and scoring.
+        channels: plans of all channels in which hypotheses are told apart, this one among them.
     """
     unit = Unit(strategy.name)
     trained = []
@@ -144,9 +177,34 @@ def run_unit(
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
         _measure_observable(plan, unit, store, strategy, seed, made.observable, points, shown, progress)
         trained.append((made.observable, points))
+    if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
+        _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
     if shown and plots.plane_densities:
         unit.decisions.append(_decisions(plan, plots, strategy, trained))
     return unit
+
+
+def _tabulate(
+    channels: Mapping[str, Plan],
+    plan: Plan,
+    unit: Unit,
+    strategy: AbstractStrategy,
+    seed: int,
+    observable: AbstractObservable,
+    store: Store,
+    progress: Progress,
+) -> None:
+    """Fill a unit's histograms of all channels, training on the channels that are not the study's own."""
+    for name, other in channels.items():
+        score = observable
+        if other is not plan:
+            made = strategy.fit(other.problem, seed, relabelled(progress, f"{strategy.name}, {name}"))
+            unit.train_seconds += made.seconds
+            score = made.observable
+            store.save_model(strategy, f"{strategy.name}-{name}", seed, score)
+        start = time.perf_counter()
+        unit.tables[name] = channel_table(name, other, strategy.name, seed, score, progress)
+        unit.score_seconds += time.perf_counter() - start
 
 
 def _measure_observable(
@@ -277,7 +335,7 @@ def _extend(plots: PlotData, unit: Unit) -> PlotData:
     )
 
 
-def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Results:
+def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: SignificanceResults) -> Results:
     """Assemble the results of the units that are finished."""
     settings = plan.settings
     tree = settings.model_dump(by_alias=True)
@@ -316,6 +374,10 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float) -> Resul
         measurements=[record for unit in units for record in unit.measurements],
         toys=[record for unit in units for record in unit.toys],
         inferences=[record for unit in units for record in unit.inferences],
+        significances=list(apart.significances),
+        fakes=list(apart.fakes),
+        toy_checks=list(apart.toys),
+        classifiers=list(apart.classifiers),
     )
 
 

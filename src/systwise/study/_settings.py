@@ -16,6 +16,8 @@ from systwise.events import SplitSettings
 from systwise.fit import Convention
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
+from systwise.study._significance_settings import SignificanceSettings
+from systwise.study._strength_settings import TradeOffSettings
 
 BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quantiles"]
 
@@ -121,6 +123,10 @@ class StudySettings(Settings):
     """What the report says beyond one uncertainty."""
     toys: ToySettings = Field(default_factory=ToySettings)
     """Pseudo-experiments."""
+    trade_off: TradeOffSettings = Field(default_factory=TradeOffSettings)
+    """Strengths at which a decorrelating strategy is trained for the trade-off figure."""
+    significance: SignificanceSettings = Field(default_factory=SignificanceSettings)
+    """Which hypotheses are told apart, for cases with channels."""
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

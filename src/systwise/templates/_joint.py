@@ -259,7 +259,8 @@ def _vector(
 
 def _blocks(events: Events, folds: Int[Array, " block"]) -> Events:
     """Return the events with a leading axis of blocks."""
-    return jax.tree.map(lambda leaf: leaf.reshape(folds.shape[0], -1, *leaf.shape[1:]), events)
+    count = folds.shape[0]
+    return jax.tree.map(lambda leaf: leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:]), events)
 
 
 @eqx.filter_jit

@@ -220,7 +220,8 @@ def _fine_bins(
     grid: FineGrid,
 ) -> UInt16[Array, " event"]:
     """Return the fine bin of every event, evaluated block by block with the block's network."""
-    blocks = jax.tree.map(lambda leaf: leaf.reshape(folds.shape[0], -1, *leaf.shape[1:]), events)
+    count = folds.shape[0]
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:]), events)
 
     def bins(arguments: tuple[Events, Int[Array, ""]]) -> UInt16[Array, " event"]:
         part, fold = arguments

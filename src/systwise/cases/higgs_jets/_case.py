@@ -15,7 +15,7 @@ from pydantic import Field
 
 from systwise.cases._case import CASES, AbstractCase, Progress, StudyDefaults, no_progress
 from systwise.cases.higgs_jets._generator import generate
-from systwise.cases.higgs_jets._generator_settings import GeneratorSettings, Process
+from systwise.cases.higgs_jets._generator_settings import PROCESSES, SCALES, GeneratorSettings, Process
 from systwise.cases.higgs_jets._physics import COEFFICIENTS
 from systwise.cases.higgs_jets._sample import Sample
 from systwise.cases.higgs_jets._storage import load_sample, read_sample, write_sample
@@ -52,6 +52,8 @@ class HiggsJetsSettings(Settings):
 
     process: Process = "hj"
     """`hj` (one jet, exact at one loop) or `hjj` (two jets, see the documentation)."""
+    combine: bool = True
+    """Train on the other process as well, and combine both in the significances."""
     c_t: float = 0.8
     """Top Yukawa coupling of the alternative that classifiers learn to tell from the Standard Model (1, 0)."""
     c_g: float = 0.2
@@ -121,7 +123,7 @@ class HiggsJets(AbstractCase):
             pois=("c_t", "c_g"),
             powers=((2, 0), (1, 1), (0, 2)),
             nominal=(1.0, 0.0),
-            ranges=((0.2, 1.8), (-0.8, 0.8)),
+            ranges=((0.0, 2.0), (-1.0, 1.0)),
             alternative=(self.settings.c_t, self.settings.c_g),
         )
 
@@ -163,7 +165,7 @@ class HiggsJets(AbstractCase):
         return LABELS.get(feature, feature)
 
     @functools.cached_property
-    def sample(self) -> Sample:
+    def generated(self) -> Sample:
         """The events with all their scale weights, in pb.
 
         Raises:
@@ -180,7 +182,7 @@ class HiggsJets(AbstractCase):
     @functools.cached_property
     def cross_sections(self) -> Float64[np.ndarray, "scale component"]:
         """Totals in pb, `S_tt`, `S_tg` and `S_gg` at each of the scale choices."""
-        return self.sample.weights.sum(axis=0, dtype=np.float64)
+        return self.generated.weights.sum(axis=0, dtype=np.float64)
 
     def cross_section(self, theta: Float[Array, " poi"], z: Float[Array, "*event"]) -> Float[Array, "*event"]:
         """Return the cross section of a hypothesis in pb: log-quadratic in the scale through its three values.
@@ -199,6 +201,20 @@ class HiggsJets(AbstractCase):
     ) -> Float[Array, "*event sample_feature"]:
         """Return the cross section of `theta` at scale `z` in pb."""
         return self.cross_section(theta, z[..., 0])[..., None]
+
+    @property
+    def channels(self) -> Mapping[str, Mapping[str, Any]]:
+        """Both processes, or the chosen one alone; an input file belongs to one process."""
+        own = self.settings.process
+        chosen = PROCESSES if self.settings.combine and self.settings.sample is None else (own,)
+        return {process: {"process": process} for process in sorted(chosen, key=lambda p: (p != own, p))}
+
+    def holdouts(self) -> Mapping[str, np.ndarray]:
+        """Return the weights with renormalisation and factorisation scale varied apart, `[event, component]`."""
+        return {
+            f"muR x{SCALES[v][0]:g}, muF x{SCALES[v][1]:g}": self.generated.weights[:, v] * self.events_per_picobarn
+            for v in range(UP + 1, len(SCALES))
+        }
 
     @property
     def events_per_picobarn(self) -> float:
@@ -234,9 +250,9 @@ class HiggsJets(AbstractCase):
         Raises:
             DataError: the file or the parton densities cannot be read.
         """
-        if "sample" not in self.__dict__:
-            self.__dict__["sample"] = self._read(progress)
-        sample, s = self.sample, self.settings
+        if "generated" not in self.__dict__:
+            self.__dict__["generated"] = self._read(progress)
+        sample, s = self.generated, self.settings
         weights = sample.weights.astype(np.float64)
         columns, mended = log_quadratic_columns(weights[:, NOMINAL], weights[:, DOWN], weights[:, UP])
         if mended > 0.01 * weights[:, NOMINAL].size:
