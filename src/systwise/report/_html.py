@@ -89,6 +89,17 @@ def _toy_source(results: Results) -> str:
     return "".join(f"; {words[source]}" for source in dict.fromkeys(record.source for record in results.toys))
 
 
+def _conditions(results: Results) -> str:
+    """Say what amount of data the significances are for, where the case states it."""
+    case = results.settings.get("case") or {}
+    if "luminosity" not in case:
+        return ""
+    said = f"Expected for an integrated luminosity of {significant(case['luminosity'])} fb⁻¹"
+    if "efficiency" in case:
+        said += f" and a branching fraction times efficiency of {significant(case['efficiency'])}"
+    return said + "."
+
+
 def render(results: Results, drawings: list[Drawing]) -> str:
     """Return the report as HTML text.
 
@@ -119,6 +130,7 @@ def render(results: Results, drawings: list[Drawing]) -> str:
             results.significances, results.fakes, results.classifiers, results.toy_checks
         ),
         "scale_words": SCALES,
+        "conditions": _conditions(results),
         "anatomies": anatomies(results),
         "limit_level": next((100 * r.limit_level for r in results.inferences if r.limit_level), None),
         "toys": _toys(results),
