@@ -6,6 +6,7 @@ from systwise.cases.higgs_jets._generator_settings import PROCESSES, SCALES, Gen
 from systwise.cases.higgs_jets._lhe import Hypothesis, read_lhe
 from systwise.cases.higgs_jets._sample import FEATURES, WEIGHT_COLUMNS, Sample
 from systwise.cases.higgs_jets._storage import load_sample, read_sample, write_sample
+from systwise.cases.higgs_jets._wilson import blind_direction, couplings
 
 __all__ = [
     "FEATURES",
@@ -17,6 +18,8 @@ __all__ = [
     "HiggsJetsSettings",
     "Hypothesis",
     "Sample",
+    "blind_direction",
+    "couplings",
     "generate",
     "load_sample",
     "read_lhe",
