@@ -162,7 +162,7 @@ def test_the_rate_is_used_until_an_adversary_takes_it_away(samplewise):
     }
     areas, distances = [], []
     normal = np.asarray(jax.random.normal(jax.random.key(0), (5000,), jnp.float32))
-    for strength in (0.0, 1.0):
+    for strength in (0.0, 2.0):
         strategy = validate(STRATEGIES.get("adversarial"), {**small, "lambda": strength})
         observable = strategy.fit(problem, seed=0).observable
         alternative, reference = (rates_and_scores(problem, observable, mu, normal) for mu in (1.5, 1.0))
@@ -174,5 +174,5 @@ def test_the_rate_is_used_until_an_adversary_takes_it_away(samplewise):
     rates = [np.asarray(samplewise.sample_values(jnp.array([mu]), jnp.asarray(normal)[:, None])) for mu in (1.5, 1.0)]
     best = area(rates[0][:, 0], rates[1][:, 0])
     assert areas[0] == pytest.approx(best, abs=0.05)
-    assert areas[1] < areas[0] - 0.03
+    assert areas[1] < areas[0] - 0.02
     assert distances[1] < 0.5 * distances[0]

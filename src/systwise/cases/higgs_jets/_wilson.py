@@ -56,7 +56,7 @@ def blind_direction(normalisation: float = 1.0, alpha_s: float = 0.118, masses: 
     `alpha_s v / (12 pi N sqrt(2) m_t)`, positive.
 
     >>> round(blind_direction(), 4), round(blind_direction(0.118 / (8 * math.pi)), 3)
-    (0.0031, 0.671)
+    (0.0032, 0.671)
     """
     masses = Masses() if masses is None else masses
     return alpha_s * masses.vacuum / (12 * math.pi * normalisation * math.sqrt(2) * masses.top)
