@@ -23,8 +23,8 @@ def auc(table: ScoreTable, pair: int, components: Components) -> float:
     signal, background = (coefficients @ table.sums[pair] for coefficients in contrast)
     if np.array_equal(*contrast):
         raise TemplateError(
-            "area under the ROC curve: signal and background must both exist, but every component depends on a parameter "
-            "of interest and the components name no alternative hypothesis"
+            "area under the ROC curve: signal and background must both exist, but every component depends on a "
+            "parameter of interest and the components name no alternative hypothesis"
         )
     if not (signal.sum() > 0 and background.sum() > 0):
         raise TemplateError("area under the ROC curve: signal and background must both have a positive yield")
