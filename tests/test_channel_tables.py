@@ -96,3 +96,14 @@ def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     tree = {"case": {"sample": str(tmp_path / "none.parquet")}, "strategies": ["nominal"]}
     with pytest.raises(DataError, match=r"none\.parquet"):
         make_plan("higgs-jets", resolve_settings("higgs-jets", overrides=tree), no_progress)
+
+
+def test_density_ratios_of_components_are_left_to_those_who_ask() -> None:
+    from systwise.study import build_case, build_strategies
+
+    settings = resolve_settings("higgs-jets")
+    names = [strategy.name for strategy in build_strategies(build_case("higgs-jets", settings), settings)]
+    assert {"nominal", "augmented", "adversarial", "aware"} <= set(names)
+    assert "ratio" not in names
+    asked = resolve_settings("higgs-jets", overrides={"strategies": ["ratio"]})
+    assert [s.name for s in build_strategies(build_case("higgs-jets", asked), asked)] == ["ratio"]

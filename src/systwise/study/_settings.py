@@ -260,6 +260,9 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         wanted = tuple(n for n in known if case.truth is not None or not STRATEGIES.get(n).needs_truth)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
+        if case.components.alternative is not None:
+            # Components of a squared amplitude are no processes whose densities are worth learning one by one.
+            wanted = tuple(n for n in wanted if "unbinned" not in STRATEGIES.get(n).observables)
     chosen = [STRATEGIES.get(name) for name in dict.fromkeys(wanted)]
     if not chosen:
         raise ConfigError(f"strategies: name at least one of {', '.join(known)}")
