@@ -41,7 +41,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def test_a_file_is_one_channel(plan: Plan) -> None:
-    assert channel_plans(plan, make_plan, no_progress) == {"hj": plan}
+    assert channel_plans(plan, no_progress) == {"hj": plan}
 
 
 def test_tables_hold_every_scale_and_the_cross_section_of_the_sample(plan: Plan) -> None:

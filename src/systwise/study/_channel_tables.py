@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import equinox as eqx
 import jax
@@ -16,8 +16,8 @@ from systwise.errors import ConfigError
 from systwise.events import Events
 from systwise.learn import AbstractObservable
 from systwise.study._channels import ChannelTable
-from systwise.study._plan import Plan
-from systwise.study._settings import StudySettings, merge_settings
+from systwise.study._plan import Plan, make_plan
+from systwise.study._settings import merge_settings
 from systwise.study._strength_settings import trade_off_strategies
 from systwise.templates import choose_joint_binning, joint_cells
 
@@ -32,14 +32,11 @@ MINIMUM = 30.0
 BLOCK = 65_536
 
 
-def channel_plans(
-    plan: Plan, make: Callable[[str, StudySettings, Progress], Plan], progress: Progress
-) -> dict[str, Plan]:
+def channel_plans(plan: Plan, progress: Progress) -> dict[str, Plan]:
     """Return a plan for each channel of the case; the study's own serves its own channel.
 
     Args:
         plan: the study.
-        make: `make_plan`.
         progress: told about loading.
     """
     plans = {}
@@ -48,7 +45,7 @@ def channel_plans(
         if all(getattr(plan.case.settings, key) == value for key, value in changes.items()):
             plans[name] = plan
         else:
-            plans[name] = make(plan.case.name, plan.settings.model_copy(update={"case": tree}), progress)
+            plans[name] = make_plan(plan.case.name, plan.settings.model_copy(update={"case": tree}), progress)
     return plans
 
 

@@ -106,7 +106,7 @@ def run_study(
         progress("feature distributions", 1, 1)
         plots = PlotData(components=plan.case.components.names, feature_distributions=features, plane_densities=planes)
         units: list[Unit] = []
-        channels = channel_plans(plan, make_plan, progress)
+        channels = channel_plans(plan, progress)
         apart = SignificanceResults()
         for number in range(settings.seeds):
             seed, tables = settings.seed + number, {}
