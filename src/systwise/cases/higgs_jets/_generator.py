@@ -15,17 +15,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from systwise.cases._case import Progress, event_generator, no_progress
+from systwise.cases.higgs_jets._adaptive_grid import ROUNDS, AdaptiveGrid, learn_grid
 from systwise.cases.higgs_jets._blend import blended_coefficients
 from systwise.cases.higgs_jets._generator_settings import PROCESSES, SCALES, GeneratorSettings, Process
 from systwise.cases.higgs_jets._luminosities import one_jet_luminosities, two_jet_luminosities
 from systwise.cases.higgs_jets._one_jet import one_jet_squares
-from systwise.cases.higgs_jets._one_jet_phase_space import ONE_JET_NUMBERS, sample_one_jet
+from systwise.cases.higgs_jets._one_jet_phase_space import ONE_JET_ADAPTED, ONE_JET_NUMBERS, sample_one_jet
 from systwise.cases.higgs_jets._one_jet_table import GluonTable
 from systwise.cases.higgs_jets._partons import PartonDensities
 from systwise.cases.higgs_jets._physics import Masses
 from systwise.cases.higgs_jets._sample import Sample, one_jet_features, run_fingerprint, two_jet_features
 from systwise.cases.higgs_jets._strong_coupling import StrongCoupling
-from systwise.cases.higgs_jets._two_jet_phase_space import TWO_JET_NUMBERS, sample_two_jets
+from systwise.cases.higgs_jets._two_jet_phase_space import TWO_JET_ADAPTED, TWO_JET_NUMBERS, sample_two_jets
 from systwise.cases.higgs_jets._two_jets import two_jet_squares
 from systwise.errors import ConfigError
 from systwise.registry import suggestion
@@ -33,9 +34,15 @@ from systwise.registry import suggestion
 BLOCK = 16_384
 """Events a block; another size gives other events."""
 
-_FACTORS = tuple(dict.fromkeys(factor for _, factor in SCALES))
-_RENORMALISATION = [_FACTORS.index(scale[0]) for scale in SCALES]
-_FACTORISATION = [_FACTORS.index(scale[1]) for scale in SCALES]
+LEARNING_POINTS = 32_768
+"""Points a round of learning where to draw (see `_adaptive_grid`)."""
+
+Scales = tuple[tuple[float, float], ...]
+
+
+def _factorisation(scales: Scales) -> set[float]:
+    """Return the factors of mu_F, each once."""
+    return {factor for _, factor in scales}
 
 
 def generate(
@@ -93,12 +100,13 @@ class _Blocks:
     partons: PartonDensities
     coupling: StrongCoupling
     table: GluonTable
+    grid: AdaptiveGrid | None = None
 
     @classmethod
     def of(cls, process: Process, seed: int, settings: GeneratorSettings) -> _Blocks:
-        """Read the densities and build the table of loop amplitudes."""
+        """Read the densities, build the table of loop amplitudes and learn where the weights are large."""
         masses = settings.masses
-        return cls(
+        blocks = cls(
             process,
             seed,
             settings,
@@ -107,6 +115,24 @@ class _Blocks:
             StrongCoupling(settings.alpha_s_loops, settings.alpha_s_z),
             GluonTable.build(masses, settings.energy),
         )
+        return dataclasses.replace(blocks, grid=blocks.learn())
+
+    def learn(self) -> AdaptiveGrid:
+        """Return a grid adapted to the Standard Model's weights, the same for any seed."""
+        # The tail that may be asked for is mixed in later: the weights alone say where to draw.
+        untailed = dataclasses.replace(self, settings=self.settings.model_copy(update={"tail_fraction": 0.0}))
+        first = np.ones((3, LEARNING_POINTS))
+
+        def weights(grid: AdaptiveGrid, uniform: np.ndarray) -> np.ndarray:
+            full = np.concatenate([first[:1], uniform[:1], first[2:], uniform[1:]])
+            inside, _, weights = dataclasses.replace(untailed, grid=grid).points(full, SCALES[:1])
+            out = np.zeros(len(inside))
+            out[inside] = weights[:, 0, 0]
+            return out
+
+        numbers = ONE_JET_ADAPTED if self.process == "hj" else TWO_JET_ADAPTED
+        draws = event_generator(0, f"higgs-jets/{self.process}/grid").random((ROUNDS, numbers, LEARNING_POINTS))
+        return learn_grid(numbers, weights, np.maximum(draws, 2.0**-54))
 
     def make(
         self, block: int, count: int
@@ -120,42 +146,43 @@ class _Blocks:
         # The whole block is drawn even where only its beginning is used.
         uniform = event_generator(self.seed, f"higgs-jets/{self.process}/{block}").random((dimensions, BLOCK))
         uniform = np.maximum(uniform[:, :count], 2.0**-54)
-        inside, features, weights = self._one_jet(uniform) if self.process == "hj" else self._two_jets(uniform)
+        inside, features, weights = self.points(uniform, SCALES)
         numbers = block * BLOCK + np.flatnonzero(inside)
         return numbers.astype(np.int64), features.astype(np.float32), weights.astype(np.float32)
 
-    def _one_jet(self, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        points = sample_one_jet(uniform, self.settings.acceptance)
+    def points(self, uniform: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return which points are inside of the acceptance, and their features and weights at some scales."""
+        return self._one_jet(uniform, scales) if self.process == "hj" else self._two_jets(uniform, scales)
+
+    def _one_jet(self, uniform: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        points = sample_one_jet(uniform, self.settings.acceptance, self.grid)
         inside = points.weight > 0
         points = points.select(inside)
         s, t, u = points.invariants
         squares = one_jet_squares(s, t, u, self.masses, self.table) * points.weight
         transverse = np.hypot(points.jet_pt, self.masses.higgs)
         central = self._central_scale(points.jet_pt, transverse, points.jet_pt)
-        sums = []
-        for factor in _FACTORS:
+        sums = {}
+        for factor in _factorisation(scales):
             first, second = self._densities(points.x1, points.x2, factor * central)
-            sums.append(np.einsum("ce,cke->ke", one_jet_luminosities(first, second), squares))
-        return inside, one_jet_features(points), self._with_coupling(np.stack(sums), central, 3)
+            sums[factor] = np.einsum("ce,cke->ke", one_jet_luminosities(first, second), squares)
+        return inside, one_jet_features(points), self._with_coupling(sums, scales, central, 3)
 
-    def _two_jets(self, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        points = sample_two_jets(uniform, self.settings.acceptance)
+    def _two_jets(self, uniform: np.ndarray, scales: Scales) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        points = sample_two_jets(uniform, self.settings.acceptance, self.grid)
         inside = points.weight > 0
         points = points.select(inside)
         squares = two_jet_squares(points.momenta, self.masses) * points.weight
         features = two_jet_features(points)
         transverse = np.hypot(points.higgs_pt, self.masses.higgs)
         central = self._central_scale(np.sqrt(points.jet_pt.prod(axis=0)), transverse, points.jet_pt.sum(axis=0))
-        sums = []
-        for factor in _FACTORS:
+        jets, blend = points.momenta[:, 2:], self.settings.blend
+        sums = {}
+        for factor in _factorisation(scales):
             first, second = self._densities(points.x1, points.x2, factor * central)
             weights = two_jet_luminosities(first, second) * squares
-            sums.append(
-                blended_coefficients(
-                    weights, points.momenta[:, 2:], points.higgs_rapidity, self.masses, self.table, self.settings.blend
-                )
-            )
-        return inside, features, self._with_coupling(np.stack(sums), central, 4)
+            sums[factor] = blended_coefficients(weights, jets, points.higgs_rapidity, self.masses, self.table, blend)
+        return inside, features, self._with_coupling(sums, scales, central, 4)
 
     def _central_scale(self, mean: np.ndarray, higgs: np.ndarray, jets: np.ndarray) -> np.ndarray:
         """Return mu_0 from the jets' geometric mean, the Higgs boson's m_T and the sum over jets."""
@@ -170,9 +197,11 @@ class _Blocks:
         return values[:, : len(x1)], values[:, len(x1) :]
 
     def _with_coupling(
-        self, sums: Float[np.ndarray, "factor coefficient event"], central: np.ndarray, power: int
+        self, sums: dict[float, np.ndarray], scales: Scales, central: np.ndarray, power: int
     ) -> Float[np.ndarray, "event scale coefficient"]:
-        """Return weights for each pair of scales from sums at each factorisation scale."""
-        coupling = np.stack([self.coupling(factor * central) ** power for factor in _FACTORS])
-        weights = sums[_FACTORISATION] * coupling[_RENORMALISATION][:, None]
+        """Return weights for each pair of scales from `[coefficient, event]` sums at each factorisation scale."""
+        coupling = {factor: self.coupling(factor * central) ** power for factor, _ in scales}
+        weights = np.stack(
+            [sums[factorisation] * coupling[renormalisation] for renormalisation, factorisation in scales]
+        )
         return np.moveaxis(weights, -1, 0)

@@ -2,8 +2,9 @@
 
 Points are drawn from uniform numbers by inverting densities that follow the squared amplitudes roughly:
 power laws in transverse momentum (mixed with a tail that starts higher, so that it is populated),
-rapidities relative to the Higgs boson's, and the boost. The cross section is the mean over drawn points
-of `weight * (sum of x1 f1 x2 f2 |M|^2)`; points outside of the acceptance have weight zero.
+rapidities relative to the Higgs boson's, and the boost. A grid that has learned from earlier points
+(`_adaptive_grid`) comes between the uniform numbers and these densities. The cross section is the mean
+over drawn points of `weight * (sum of x1 f1 x2 f2 |M|^2)`; points outside of the acceptance have weight zero.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from systwise.cases.higgs_jets._sampling import Logistic, PowerLaw, TailedPowerLaw
+from systwise.cases.higgs_jets._adaptive_grid import AdaptiveGrid
+from systwise.cases.higgs_jets._sampling import AdaptedPowerLaw, Logistic, PowerLaw, TailedPowerLaw
 
 Numbers = Float[np.ndarray, " event"]
 
@@ -48,9 +50,14 @@ class Acceptance:
         """The largest transverse momentum that a jet can have, (S - m_h^2)/(2 sqrt(S))."""
         return (self.energy**2 - self.higgs_mass**2) / (2 * self.energy)
 
-    def transverse(self, body: float, tail: float) -> TailedPowerLaw:
-        """Return the density of the harder jet's transverse momentum, from the exponents of its two parts."""
-        return TailedPowerLaw(PowerLaw(body), tail, self.tail_fraction, self.jet_pt, self.tail_pt, self.highest_pt)
+    def transverse(self, body: float, tail: float, grid: AdaptiveGrid) -> TailedPowerLaw:
+        """Return the density of the harder jet's transverse momentum, from the exponents of its two parts.
+
+        The grid is that of the body's number: the tail is where it was asked for.
+        """
+        return TailedPowerLaw(
+            AdaptedPowerLaw(PowerLaw(body), grid), tail, self.tail_fraction, self.jet_pt, self.tail_pt, self.highest_pt
+        )
 
 
 def draw_boost(

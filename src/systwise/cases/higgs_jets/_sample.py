@@ -25,7 +25,7 @@ Jets are ordered in pt (j1 the harder). dphi_jj is the azimuth between the jets 
 deta_jj = |eta_j1 - eta_j2|, y_h the Higgs boson's rapidity, pt_h its transverse momentum.
 """
 
-VERSION = 1
+VERSION = 2
 """Version of the generated numbers; stored samples of another version are made again."""
 
 

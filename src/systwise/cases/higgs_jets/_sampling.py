@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from systwise.cases.higgs_jets._adaptive_grid import AdaptiveGrid
+
 Numbers = Float[np.ndarray, " event"]
 
 
@@ -32,6 +34,33 @@ class PowerLaw:
         norm = (self.power - 1) / (low * (1 - (np.asarray(high) / low) ** (1 - self.power)))
         return np.where(inside, norm * (value / low) ** -self.power, 0.0)
 
+    def cumulative(self, value: Numbers, low: Numbers | float, high: Numbers | float) -> Numbers:
+        """Return the distribution function, the inverse of `draw`."""
+        low = np.asarray(low)
+        whole = 1 - (np.asarray(high) / low) ** (1 - self.power)
+        return np.clip((1 - np.maximum(value / low, 1.0) ** (1 - self.power)) / whole, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptedPowerLaw:
+    """A power law whose distribution function has been adapted to an integrand.
+
+    Attributes:
+        law: where it starts from.
+        grid: of the one number that `law` is drawn from.
+    """
+
+    law: PowerLaw
+    grid: AdaptiveGrid
+
+    def draw(self, uniform: Numbers, low: float, high: float) -> Numbers:
+        """Return values in (low, high) from uniform numbers in (0, 1)."""
+        return self.law.draw(self.grid.draw(uniform[None])[0][0], low, high)
+
+    def density(self, value: Numbers, low: float, high: float) -> Numbers:
+        """Return the normalised density; zero outside of (low, high)."""
+        return self.law.density(value, low, high) * self.grid.density(self.law.cumulative(value, low, high)[None])
+
 
 @dataclasses.dataclass(frozen=True)
 class TailedPowerLaw:
@@ -50,7 +79,7 @@ class TailedPowerLaw:
         high: upper end of the body; the tail has none.
     """
 
-    body: PowerLaw
+    body: PowerLaw | AdaptedPowerLaw
     power: float
     fraction: float
     low: float

@@ -8,12 +8,15 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float
 
+from systwise.cases.higgs_jets._adaptive_grid import AdaptiveGrid
 from systwise.cases.higgs_jets._phase_space import Acceptance, Numbers, chosen_columns, draw_boost
 from systwise.cases.higgs_jets._physics import PICOBARN
 from systwise.cases.higgs_jets._sampling import Logistic, PowerLaw
 
 TWO_JET_NUMBERS = 10
 """Uniform numbers that a point takes."""
+TWO_JET_ADAPTED = 8
+"""Numbers of its grid: the harder jet's transverse momentum, and those after the first three."""
 
 _BODY, _TAIL = 3.0, 4.0
 _SOFTER = PowerLaw(1.9)
@@ -55,7 +58,9 @@ class TwoJetPoints:
         return dataclasses.replace(self, **chosen_columns(self, chosen))
 
 
-def sample_two_jets(uniform: Float[np.ndarray, "10 event"], acceptance: Acceptance) -> TwoJetPoints:
+def sample_two_jets(
+    uniform: Float[np.ndarray, "10 event"], acceptance: Acceptance, grid: AdaptiveGrid | None = None
+) -> TwoJetPoints:
     """Return points of h j j.
 
     `d sigma / (d^2p1 d^2p2 dy1 dy2 dy_h) = sum x1 f1 x2 f2 |M|^2 / (8 (2 pi)^5 s^2)`.
@@ -63,17 +68,20 @@ def sample_two_jets(uniform: Float[np.ndarray, "10 event"], acceptance: Acceptan
     Args:
         uniform: `[number, event]` in (0, 1).
         acceptance: what to generate.
+        grid: of `TWO_JET_ADAPTED` numbers; None leaves them alone.
     """
-    pt, inverse_pt = _two_transverse(uniform[:5], acceptance)
-    distances, angle, inverse_angle = _two_directions(uniform[5:9], acceptance)
+    grid = AdaptiveGrid.uniform(TWO_JET_ADAPTED) if grid is None else grid
+    adapted, inverse_grid = grid.part(1).draw(uniform[3:])
+    pt, inverse_pt = _two_transverse(uniform[:3], adapted[:2], acceptance, grid.part(0, 1))
+    distances, angle, inverse_angle = _two_directions(adapted[2:6], acceptance)
     higgs_pt = np.hypot(*_transverse_sum(pt, angle))
     masses = np.stack([*pt, np.hypot(higgs_pt, acceptance.higgs_mass)])
     distances = np.concatenate([distances, np.zeros((1, len(angle)))])
-    higgs, x1, x2, range_ = draw_boost(uniform[9], masses, distances, acceptance)
+    higgs, x1, x2, range_ = draw_boost(adapted[6], masses, distances, acceptance)
     rapidity = higgs + distances[:2]
     s = x1 * x2 * acceptance.energy**2
     # Two azimuths less the one between the jets: a factor 2 pi.
-    jacobian = 2 * np.pi * pt[0] * pt[1] * inverse_pt * inverse_angle * range_
+    jacobian = 2 * np.pi * pt[0] * pt[1] * inverse_pt * inverse_angle * range_ * inverse_grid
     apart = np.hypot(rapidity[0] - rapidity[1], angle) > acceptance.jet_separation
     weight = np.where(apart, PICOBARN * jacobian / (8 * (2 * np.pi) ** 5 * s**2), 0.0)
     momenta = _momenta(pt, rapidity, angle, x1, x2, acceptance.energy)
@@ -81,14 +89,17 @@ def sample_two_jets(uniform: Float[np.ndarray, "10 event"], acceptance: Acceptan
 
 
 def _two_transverse(
-    uniform: Float[np.ndarray, "5 event"], acceptance: Acceptance
+    uniform: Float[np.ndarray, "3 event"],
+    others: Float[np.ndarray, "2 event"],
+    acceptance: Acceptance,
+    grid: AdaptiveGrid,
 ) -> tuple[Float[np.ndarray, "2 event"], Numbers]:
     """Return `[jet, event]` transverse momenta, either the harder, and the inverse of their density."""
-    density = acceptance.transverse(_BODY, _TAIL)
-    hard = density.draw(uniform[:3])
-    soft = _SOFTER.draw(uniform[3], acceptance.jet_pt, hard)
+    density = acceptance.transverse(_BODY, _TAIL, grid)
+    hard = density.draw(uniform)
+    soft = _SOFTER.draw(others[0], acceptance.jet_pt, hard)
     inverse = 2 / (density.density(hard) * _SOFTER.density(soft, acceptance.jet_pt, hard))
-    return np.where(uniform[4] < 0.5, np.stack([hard, soft]), np.stack([soft, hard])), inverse
+    return np.where(others[1] < 0.5, np.stack([hard, soft]), np.stack([soft, hard])), inverse
 
 
 def _two_directions(
