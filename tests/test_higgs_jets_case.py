@@ -148,3 +148,14 @@ def test_weights_that_are_not_positive_take_the_sample_s_ratio() -> None:
     assert np.exp(-columns[3, 0] + columns[3, 1]) == pytest.approx(down.sum() / nominal.sum())
     with pytest.raises(DataError, match="no positive total"):
         log_quadratic_columns(nominal, -down, up)
+
+
+def test_weights_that_no_parabola_continues_take_the_sample_s_variation():
+    """One event of hardly any weight grows 1e5-fold on both sides: at z = 2.5 its parabola would be all there is."""
+    nominal = np.array([[1.0], [1.0], [1e-9]])
+    down, up = 1.4 * nominal, 0.7 * nominal
+    down[2], up[2] = 1e5 * nominal[2], 1e5 * nominal[2]
+    columns, mended = log_quadratic_columns(nominal, down, up)
+    assert mended == 1
+    assert columns[2] == pytest.approx(columns[0], abs=1e-3)
+    assert np.exp(2.5 * columns[:, 0] + 2.5**2 * columns[:, 1]).max() < 10

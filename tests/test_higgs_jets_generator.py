@@ -13,6 +13,7 @@ import pytest
 
 from higgs_jets_quadrature import integrate
 from systwise.cases.higgs_jets import _storage
+from systwise.cases.higgs_jets._case import HiggsJets, HiggsJetsSettings
 from systwise.cases.higgs_jets._generator import BLOCK, generate
 from systwise.cases.higgs_jets._generator_settings import SCALES, GeneratorSettings
 from systwise.cases.higgs_jets._lhe import CENTRAL_WEIGHT, Hypothesis, read_lhe
@@ -411,6 +412,18 @@ def test_les_houches_events_are_read(event_file):
     path.write_text(path.read_text(encoding="ascii")[:3000], encoding="ascii")
     with pytest.raises(DataError, match="cannot be read as Les Houches events"):
         read_lhe(path, "hjj", HYPOTHESES)
+
+
+def test_the_case_reads_les_houches_events(event_file):
+    pytest.importorskip("pylhe", reason="Les Houches event files are read by pylhe")
+    path, _, coefficients = event_file
+    weights = {name: (h.c_t, h.c_g, *h.scale) for name, h in HYPOTHESES.items()}
+    settings = HiggsJetsSettings(process="hjj", sample=str(path), sample_weights=weights)
+    table = HiggsJets(settings).load(0)
+    per_picobarn = settings.luminosity * 1e3 * settings.efficiency
+    assert table.weights == pytest.approx(coefficients / len(coefficients) * per_picobarn, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"case\.sample_weights: say what the weights of .*events\.lhe stand for"):
+        HiggsJets(HiggsJetsSettings(process="hjj", sample=str(path))).load(0)
 
 
 def test_hypotheses_must_determine_the_coefficients(event_file):

@@ -329,3 +329,19 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         likelihoods(empty).model(STANDARD_MODEL)
     with pytest.raises(ConfigError, match="both directions"):
         widened((0.0, 1.0), np.ones((2, 1)), 3.0)
+
+
+@pytest.mark.slow
+def test_the_study_says_what_the_standard_model_expects(found: SignificanceResults) -> None:
+    hj = table("hj")
+    record = found.channels[0]
+    assert [r.channel for r in found.channels] == ["hj", "hjj"]
+    assert record.cross_section == pytest.approx(hj.cross_section(STANDARD_MODEL, hj.nominal))
+    # The slope by finite differences: the rate is quadratic, so that central ones are exact.
+    step = 0.01
+    c_t, c_g = (
+        hj.cross_section((1 + step * a, step * b), hj.nominal) - hj.cross_section((1 - step * a, -step * b), hj.nominal)
+        for a, b in ((1, 0), (0, 1))
+    )
+    assert record.blind_slope == pytest.approx(-c_t / c_g, rel=1e-9)
+    assert record.down > 0 > record.up

@@ -53,6 +53,7 @@ class StudyDefaults:
         uniform_bins: bins of the uniform binning of the score in (0, 1).
         optimised_bins: bins of the optimised binning.
         shown: three values of the first nuisance for feature and score distributions.
+        binnings: which binnings a score is measured in.
         paper_grid: the paper's nuisance values for its profile, where it has one.
     """
 
@@ -60,6 +61,7 @@ class StudyDefaults:
     uniform_bins: int
     optimised_bins: int
     shown: tuple[float, ...]
+    binnings: tuple[str, ...] = ("uniform", "optimised")
     paper_grid: tuple[float, ...] | None = None
 
 

@@ -16,7 +16,7 @@ from systwise.report._headline import caveats, headline, second_minima
 from systwise.report._inference import anatomies
 from systwise.report._numbers import significant, with_error
 from systwise.report._rows import TruePoint, places, pois, true_points
-from systwise.report._significance import SCALES, significance_sections, significance_sentences
+from systwise.report._significance import SCALES, channel_sentences, significance_sections, significance_sentences
 from systwise.report._table import ratio, sections
 from systwise.report._words import simulation_words
 from systwise.study import Results
@@ -97,7 +97,7 @@ def _conditions(results: Results) -> str:
     said = f"Expected for an integrated luminosity of {significant(case['luminosity'])} fb⁻¹"
     if "efficiency" in case:
         said += f" and a branching fraction times efficiency of {significant(case['efficiency'])}"
-    return said + "."
+    return " ".join([said + ".", *channel_sentences(results.channels)])
 
 
 def render(results: Results, drawings: list[Drawing]) -> str:
@@ -127,7 +127,7 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "simulation_words": simulation_words(results),
         "significance": significance_sections(results.significances, results.fakes, results.classifiers),
         "significance_words": significance_sentences(
-            results.significances, results.fakes, results.classifiers, results.toy_checks
+            results.significances, results.fakes, results.classifiers, results.toy_checks, results.told_checks
         ),
         "scale_words": SCALES,
         "conditions": _conditions(results),

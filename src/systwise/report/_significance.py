@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from systwise.report._numbers import MISSING, significant, with_error
-from systwise.study import ClassifierRecord, FakeRecord, SignificanceRecord, ToyCheckRecord
+from systwise.study import (
+    ChannelRecord,
+    ClassifierRecord,
+    FakeRecord,
+    SignificanceRecord,
+    ToldCheckRecord,
+    ToyCheckRecord,
+)
 
 SCALES = {
     "fixed": "statistics only",
@@ -195,6 +202,7 @@ def significance_sentences(
     fakes: Sequence[FakeRecord],
     classifiers: Sequence[ClassifierRecord] = (),
     toys: Sequence[ToyCheckRecord] = (),
+    told: Sequence[ToldCheckRecord] = (),
 ) -> list[str]:
     """Return the answer in words: who is conservative, who is robust, and what to doubt.
 
@@ -203,6 +211,7 @@ def significance_sentences(
         fakes: the same.
         classifiers: the same.
         toys: checks by pseudo-experiments.
+        told: significances by the cross section that scores are told.
     """
     sections = significance_sections(records, fakes, classifiers)
     if not sections:
@@ -213,6 +222,7 @@ def significance_sentences(
         sentences += _robust(last, scale)
     sentences += _movement(classifiers)
     sentences += _told(classifiers)
+    sentences += _told_otherwise(told, last.channels)
     sentences += [_toy_sentence(check) for check in toys]
     lost = sum(not r.converged for r in records)
     if lost:
@@ -319,14 +329,47 @@ def _told(classifiers: Sequence[ClassifierRecord]) -> list[str]:
             sentences.append(
                 f"The score of {', '.join(names)} is told the cross section of the sample, one number a data set: each "
                 "hypothesis' own, in its data and its templates. A fit that holds the scale takes that number for "
-                "exactly known; believe only its profiled significances, and compare with the same number told to all "
-                "(told: nominal)."
+                "exactly known; believe only its profiled significances."
             )
         elif names:
             sentences.append(
                 f"The score of {', '.join(names)} is told one cross section, the standard model's, for all data and "
                 "hypotheses: it is one fixed observable."
             )
+    return sentences
+
+
+def _told_otherwise(checks: Sequence[ToldCheckRecord], channels: str) -> list[str]:
+    """Say what is left when every hypothesis is told the same cross section, or its own."""
+    own = [check for check in checks if check.channels == channels]
+    sentences = []
+    for told, words in (("nominal", "the same cross section for all hypotheses"), ("sample", "each hypothesis' own")):
+        here = [check for check in own if check.told == told]
+        parts = []
+        for name in dict.fromkeys(check.strategy for check in here):
+            mine = [check for check in here if check.strategy == name]
+            fixed, profiled = over_seeds(c.fixed for c in mine), over_seeds(c.profiled for c in mine)
+            parts.append(f"{name} {profiled} ({fixed} with statistics only)")
+        if parts:
+            where = f"(c_t, c_g) = ({significant(here[0].c_t)}, {significant(here[0].c_g)})"
+            sentences.append(
+                f"Scores told {words}, at {where} in {words_of_channels(channels)}, scale profiled: {', '.join(parts)}."
+            )
+    return sentences
+
+
+def channel_sentences(channels: Sequence[ChannelRecord]) -> list[str]:
+    """Say what the standard model expects in each channel, and along which couplings the rate is blind."""
+    sentences = []
+    for record in channels:
+        said = (
+            f"{words_of_channels(record.channel)}: {significant(record.cross_section)} pb "
+            f"({100 * record.down:+.0f} % at half, {100 * record.up:+.0f} % at twice the scale), "
+            f"{significant(record.events)} events"
+        )
+        if record.blind_slope is not None:
+            said += f"; the rate stays the same along dc_g/dc_t = {significant(record.blind_slope, 4)}"
+        sentences.append(said + ".")
     return sentences
 
 

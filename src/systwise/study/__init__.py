@@ -42,13 +42,21 @@ from systwise.study._settings import (
 )
 from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
-from systwise.study._significance_records import ClassifierRecord, FakeRecord, SignificanceRecord, ToyCheckRecord
+from systwise.study._significance_records import (
+    ChannelRecord,
+    ClassifierRecord,
+    FakeRecord,
+    SignificanceRecord,
+    ToldCheckRecord,
+    ToyCheckRecord,
+)
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
 __all__ = [
+    "ChannelRecord",
     "ChannelTable",
     "ClassifierRecord",
     "DataRecord",
@@ -81,6 +89,7 @@ __all__ = [
     "StudySettings",
     "Summary",
     "Timings",
+    "ToldCheckRecord",
     "ToyCheckRecord",
     "ToyRecord",
     "TradeOff",

@@ -53,7 +53,7 @@ def binned_setups(
     measuring = scored(plan.split.template, true, moving)
     choosing = scored(plan.split.binning, [], False)
     setups, warnings = [], []
-    for name in plan.settings.binning.names:
+    for name in plan.settings.binning.names or plan.case.defaults.binnings:
         edges, said = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
         warnings += [f"{strategy}, {name} binning: {warning}" for warning in said]
         templates = build_templates(

@@ -22,7 +22,14 @@ from systwise.errors import ConfigError
 from systwise.study._atomic import write_atomically
 from systwise.study._inference_records import InferenceRecord
 from systwise.study._record import Finite, Number, Record, Tree
-from systwise.study._significance_records import ClassifierRecord, FakeRecord, SignificanceRecord, ToyCheckRecord
+from systwise.study._significance_records import (
+    ChannelRecord,
+    ClassifierRecord,
+    FakeRecord,
+    SignificanceRecord,
+    ToldCheckRecord,
+    ToyCheckRecord,
+)
 from systwise.study._summary import Summary, summarise
 
 SCHEMA: Final = "systwise/results/1"
@@ -247,6 +254,10 @@ class Results(Record):
     """The check of a median by pseudo-experiments."""
     classifiers: list[ClassifierRecord] = Field(default_factory=list)
     """Separation and residual scale dependence of each score."""
+    channels: list[ChannelRecord] = Field(default_factory=list)
+    """What the standard model expects in each channel."""
+    told_checks: list[ToldCheckRecord] = Field(default_factory=list)
+    """Significances by the cross section that scores are told."""
 
     @model_validator(mode="before")
     @classmethod

@@ -378,6 +378,8 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         fakes=list(apart.fakes),
         toy_checks=list(apart.toys),
         classifiers=list(apart.classifiers),
+        channels=list(dict.fromkeys(apart.channels)),
+        told_checks=list(apart.told),
     )
 
 

@@ -25,8 +25,8 @@ BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quant
 class BinningSettings(Settings):
     """How the score is binned; every strategy is measured with every binning named here."""
 
-    names: tuple[BinningName, ...] = ("uniform", "optimised")
-    """Binnings: `uniform`, `optimised`, `signal_quantiles`, `mixture_quantiles`."""
+    names: tuple[BinningName, ...] | None = None
+    """Binnings: `uniform`, `optimised`, `signal_quantiles`, `mixture_quantiles`; the case's where null."""
     uniform: int | None = Field(None, ge=1)
     """Bins of the uniform binning; the case's (its paper's) number where null."""
     optimised: int | None = Field(None, ge=1)

@@ -14,14 +14,23 @@ from systwise.errors import ConfigError, DataError, TemplateError
 from systwise.study._channels import ChannelTable, Couplings
 from systwise.study._hypothesis_tests import STANDARD_MODEL, HypothesisTests, Minima, root, signed_root
 from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
-from systwise.study._significance_records import ClassifierRecord, FakeRecord, Scale, SignificanceRecord, ToyCheckRecord
-from systwise.study._significance_settings import SignificanceSettings
+from systwise.study._significance_records import (
+    ChannelRecord,
+    ClassifierRecord,
+    FakeRecord,
+    Scale,
+    SignificanceRecord,
+    ToldCheckRecord,
+    ToyCheckRecord,
+)
+from systwise.study._significance_settings import SignificanceSettings, Told
 from systwise.study._trade_off import describe_classifier, trade_offs
 
 Tables = Mapping[str, Mapping[str, ChannelTable]]
 """Strategy to channel to histograms."""
 MOST_NUISANCES = 4
 """Most channels that get a scale of their own in one likelihood."""
+TOLD: tuple[Told, ...] = ("sample", "nominal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +44,8 @@ class SignificanceResults:
         classifiers: separation and residual scale dependence of each score.
         planes: significances over the plane of couplings.
         trade_offs: what decorrelation costs, where strengths were given.
+        channels: what the standard model expects.
+        told: significances by what scores are told.
     """
 
     significances: tuple[SignificanceRecord, ...] = ()
@@ -43,6 +54,8 @@ class SignificanceResults:
     classifiers: tuple[ClassifierRecord, ...] = ()
     planes: tuple[SignificancePlane, ...] = ()
     trade_offs: tuple[SignificanceTradeOff, ...] = ()
+    channels: tuple[ChannelRecord, ...] = ()
+    told: tuple[ToldCheckRecord, ...] = ()
 
     def joined(self, other: SignificanceResults) -> SignificanceResults:
         """Return the records of both, for instance of two seeds."""
@@ -78,7 +91,8 @@ def significance_study(
         raise ConfigError("significance: no tested point lies on the blind line; add 0 to offsets and values to c_g")
     sets = [(name,) for name in names] + ([tuple(names)] if 1 < len(names) <= MOST_NUISANCES else [])
     room = max(sum(table.bins for table in channels.values()) for channels in tables.values())
-    found = SignificanceResults()
+    expected = tuple(_channel(table) for table in next(iter(tables.values())).values())
+    found = SignificanceResults(channels=expected)
     benchmark: Couplings = ()
     for number, (strategy, channels) in enumerate(tables.items()):
         progress(f"significance {strategy}", number, len(tables))
@@ -91,6 +105,11 @@ def significance_study(
                 tests = HypothesisTests(tuple(channels[n] for n in chosen), settings.reach, settings.told, room)
                 check = _toy_check(tests, benchmark, settings, strategy, seed)
                 found = dataclasses.replace(found, toys=(*found.toys, check))
+        if any(len(channels[name].s_values) > 1 for name in names):
+            for chosen in sets:
+                own = tuple(channels[n] for n in chosen)
+                checks = tuple(_told_check(own, settings, told, benchmark, strategy, seed, room) for told in TOLD)
+                found = dataclasses.replace(found, told=(*found.told, *checks))
         for name in names:
             strength = (strengths or {}).get(strategy)
             described = describe_classifier(channels[name], strategy, seed, benchmark, settings.told, strength)
@@ -108,6 +127,52 @@ def _channel_names(tables: Tables) -> list[str]:
     if len(set(every)) > 1:
         raise ConfigError(f"significance: strategies have different channels {sorted(set(every))}; give all the same")
     return list(every[0])
+
+
+def _channel(table: ChannelTable) -> ChannelRecord:
+    """Return what the standard model expects."""
+    rate = table.cross_section(STANDARD_MODEL, table.nominal)
+    nearest = [table.anchor_index[int(np.argmin(np.abs(np.array(table.anchor_z) - z)))] for z in (-1.0, 1.0)]
+    down, up = (table.cross_section(STANDARD_MODEL, number) / rate - 1 for number in nearest)
+    slope = None
+    if len(STANDARD_MODEL) == 2:
+        theta, powers = np.array(STANDARD_MODEL), np.array(table.powers)
+        # d/dx of x^p y^q at (1, 0): only q = 0 and q = 1 are left.
+        gradient = [
+            float(
+                table.cross_sections[table.nominal] @ (powers[:, j] * np.prod(theta ** np.maximum(powers - row, 0), 1))
+            )
+            for j, row in enumerate(np.eye(2, dtype=int))
+        ]
+        slope = -gradient[0] / gradient[1] if gradient[1] else None
+    events = float(table.expected(STANDARD_MODEL, table.nominal).sum())
+    return ChannelRecord(channel=table.name, cross_section=rate, events=events, down=down, up=up, blind_slope=slope)
+
+
+def _told_check(
+    channels: tuple[ChannelTable, ...],
+    settings: SignificanceSettings,
+    told: Told,
+    theta: Couplings,
+    strategy: str,
+    seed: int,
+    room: int,
+) -> ToldCheckRecord:
+    """Test one point with scores that are told `told`."""
+    tests = HypothesisTests(channels, settings.reach, told, room)
+    scales: tuple[Scale, ...] = ("fixed", "profiled")
+    minima = [tests.lowest(theta, tests.counts(STANDARD_MODEL)[None], scale) for scale in scales]
+    fixed, profiled = (root(2 * fit.nll)[0] if fit.converged[0] else None for fit in minima)
+    return ToldCheckRecord(
+        strategy=strategy,
+        seed=seed,
+        channels=tests.name,
+        told=told,
+        c_t=float(theta[0]),
+        c_g=float(theta[1]),
+        fixed=fixed,
+        profiled=profiled,
+    )
 
 
 def scales_of(tests: HypothesisTests) -> tuple[Scale, ...]:

@@ -118,3 +118,41 @@ class ClassifierRecord(Record):
     """The same over the hold-out variations; null where there are none."""
     rate: Finite
     """Largest relative change of the expected events at an anchor of the scale."""
+
+
+class ChannelRecord(Record):
+    """What the standard model expects in one channel, and where couplings leave its rate alone."""
+
+    channel: str
+    """Process."""
+    cross_section: Finite
+    """Of the standard model at the central scale, pb."""
+    events: Finite
+    """Expected there at the study's luminosity."""
+    down: Finite
+    """Relative change of the rate at the anchor of the scale nearest to -1."""
+    up: Finite
+    """Relative change of the rate at the anchor nearest to 1."""
+    blind_slope: Number
+    """d c_g / d c_t of the line of constant rate through the standard model, -(dsigma/dc_t) / (dsigma/dc_g)."""
+
+
+class ToldCheckRecord(Record):
+    """The significance of one point where the score is told a cross section, by what it is told."""
+
+    strategy: str
+    """Name of the training strategy."""
+    seed: int
+    """Seed of the training."""
+    channels: str
+    """Processes in the likelihood, joined by `+`."""
+    told: Literal["sample", "nominal"]
+    """Cross section that the score is told: each hypothesis' own at its scale, or one for all."""
+    c_t: Finite
+    """Top coupling of the tested point."""
+    c_g: Finite
+    """Gluon coupling of the tested point."""
+    fixed: Number
+    """sqrt(q) of the standard model's Asimov data, scale held at z = 0."""
+    profiled: Number
+    """The same, scale profiled."""
