@@ -54,14 +54,17 @@ def test_yields_are_cross_section_times_luminosity_times_efficiency(case: HiggsJ
 
 @pytest.mark.parametrize(("z", "scale"), [(-1.0, 1), (0.0, 0), (1.0, 2)])
 def test_the_scale_reproduces_the_stored_weights(case: HiggsJets, table: EventTable, z: float, scale: int) -> None:
-    varied = case.vary(table.slice(slice(0, 5000)), jnp.array([z]))
+    events = table.slice(slice(0, 5000))
+    varied = case.vary(events, jnp.array([z]))
     stored = case.generated.weights[:5000, scale] * case.events_per_picobarn
     positive = (case.generated.weights[:5000, :3] > 0).all(axis=1)
     np.testing.assert_allclose(np.asarray(varied.weights)[positive], stored[positive], rtol=2e-4)
-    # The sample's cross section is one number, that of the Standard Model at this scale.
-    sigma = np.asarray(varied.features)[:, 0]
-    assert np.ptp(sigma) == 0
-    assert sigma[0] == pytest.approx(case.generated.cross_section(1.0, 0.0, scale)[0], rel=1e-5)
+    # The sample's cross section is one number: that of the Standard Model, at this scale where scores are told so.
+    told = HiggsJets(case.settings.model_copy(update={"rate_told": "sample"}))
+    for which, at in ((case, 0), (told, scale)):
+        sigma = np.asarray(which.vary(events, jnp.array([z])).features)[:, 0]
+        assert np.ptp(sigma) == 0
+        assert sigma[0] == pytest.approx(case.generated.cross_section(1.0, 0.0, at)[0], rel=1e-5)
 
 
 def test_the_cross_section_is_log_quadratic_between_the_scales(case: HiggsJets) -> None:

@@ -269,6 +269,10 @@ def test_central_scales_of_two_jets():
 def test_settings_that_cannot_be():
     with pytest.raises(ConfigError, match="unknown process 'hjjj', did you mean 'hjj'"):
         inspect.unwrap(generate)("hjjj", 10, 1)
+    with pytest.raises(ConfigError, match=r"no jet reaches 6500 GeV .* choose less than 6499"):
+        generate("hj", 100, 0, GeneratorSettings(jet_pt=6500))
+    with pytest.raises(DataError, match="none of 100 points passes the cuts"):
+        generate("hjj", 100, 0, GeneratorSettings(jet_pt=3200))
     with pytest.raises(ConfigError, match="events must be at least 1"):
         generate("hj", 0, 1)
     with pytest.raises(DataError, match="raise the jet threshold"):

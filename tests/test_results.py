@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import report_fixtures as invented
+from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
-from systwise.study._atomic import write_atomically
 from systwise.study._plotdata import FeatureDistribution, PlotData, ScoreTemplates
 from systwise.study._record import plain
 from systwise.study._results import Results, schema_text

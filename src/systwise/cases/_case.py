@@ -162,12 +162,20 @@ class AbstractCase(abc.ABC):
     def sample_features(self) -> tuple[str, ...]:
         """Features that belong to a data set and not to an event: one value for all its events (none by default).
 
-        Their column in the table is a placeholder. `vary` sets them to the value of the reference hypothesis at
-        the nuisance values; training draws them for each hypothesis, an event at a time, so that the network
-        learns how well the number is known. Strategies that are told the nuisances do not see them: hypothesis
-        and nuisances determine the value, which would give the hypothesis away.
+        Their column in the table is a placeholder. `vary` sets them to the value of the reference hypothesis, at the
+        nuisance values or always at the nominal ones (`sample_moves`); training draws them for each hypothesis, an
+        event at a time, so that the network learns how well the number is known. Strategies that are told the
+        nuisances do not see them: hypothesis and nuisances determine the value, which would give the hypothesis away.
         """
         return ()
+
+    @property
+    def sample_moves(self) -> bool:
+        """Whether `vary` lets features of the sample follow the nuisances.
+
+        If it does not, a score is one function of the event, whatever the hypothesis: a fixed observable.
+        """
+        return True
 
     def sample_values(
         self, theta: Float[Array, " poi"], z: Float[Array, "*event nuisance"]
@@ -275,7 +283,9 @@ class AbstractCase(abc.ABC):
             events = variation.apply(events, values[:, names.index(variation.nuisance)])
         if self.sample_features:
             reference = jnp.asarray(self.components.nominal, jnp.float32)
-            features = self.with_sample_values(events.features, reference, values)
+            nominal = jnp.asarray([nuisance.nominal for nuisance in self.shape_nuisances], values.dtype)
+            at = values if self.sample_moves else jnp.broadcast_to(nominal, (count, len(nominal)))
+            features = self.with_sample_values(events.features, reference, at)
             events = eqx.tree_at(lambda e: e.features, events, features)
         return self.select(events)
 

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from systwise.cases import AbstractCase, Progress, no_progress, relabelled
 from systwise.events import EventTable, Split
+from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between, prior_draw
 from systwise.learn._network import (
     AbstractNetwork,
@@ -47,6 +48,8 @@ class Problem:
     split: Split
     done: dict[Hashable, Trained] = dataclasses.field(default_factory=dict, compare=False)
     """Trainings by what decides them: two strategies that ask for the same one share it."""
+    checkpoints: Checkpoints | None = None
+    """Where unfinished trainings are kept; None: nowhere."""
 
     @property
     def nominal(self) -> list[float]:
@@ -204,6 +207,7 @@ def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
         draw,
         training,
         problem.split.stopping(fold),
+        problem.checkpoints,
     )
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import DataError
 from systwise.events import Events, EventTable
+from systwise.learn._checkpoints import Checkpoint, Checkpoints, Course
 from systwise.learn._game import AbstractGame, Batch, Draw, make_batch
 from systwise.learn._schedule import CHUNK_STEPS
 from systwise.learn._task import Task
@@ -115,6 +116,24 @@ class Lesson:
     draw: Draw
     training: np.ndarray
     stopping: np.ndarray
+    checkpoints: Checkpoints | None = None
+
+    def checkpoint(
+        self, game: AbstractGame, players: PyTree, controls: np.ndarray, seed: int, words: tuple[str | int, ...]
+    ) -> Checkpoint | None:
+        """Return where this training is kept, None where nothing is."""
+        if self.checkpoints is None:
+            return None
+        identity = {
+            "game": repr(game),
+            "case": [self.case.name, self.case.settings.model_dump(mode="json")],
+            "data": self.table.fingerprint,
+            "seed": seed,
+            "words": words,
+            "structure": str(jax.tree.structure(players)),
+        }
+        arrays = (players, self.task, self.draw, controls, self.training, self.stopping)
+        return self.checkpoints.of("-".join(str(word) for word in words), identity, arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +175,8 @@ def train(
 ) -> tuple[PyTree, History]:
     """Train `players` and return those of the best evaluation.
 
+    Where the lesson keeps checkpoints, a training that was interrupted goes on from the last one, to the bit.
+
     Events stream from the host in chunks of fixed shape, so memory does not grow with the table and
     nothing compiles twice for the same network.
 
@@ -169,7 +190,8 @@ def train(
         progress: told after each chunk.
 
     Raises:
-        DataError: the loss is not finite, as with extreme weights or too high a learning rate.
+        DataError: the loss is not finite, as with extreme weights or too high a learning rate, or a checkpoint is
+            damaged.
     """
     settings, batch = game.settings, game.settings.batch
     state = _begin(game, players)
@@ -180,19 +202,24 @@ def train(
     every = max(1, round(chunks / settings.evaluations))
     stopping = _validation_batches(lesson, named_key(seed, "validation"))
     validated = len(lesson.stopping[:EVALUATION_EVENTS])
-    best, best_loss, kept, waited = players, math.inf, 0, 0
-    rows: list[tuple[int, float, float]] = []
+    checkpoint = lesson.checkpoint(game, players, controls, seed, words)
+    course = Course(players, state, players)
+    if checkpoint is not None:
+        course = checkpoint.load(course)
+        for _ in range(0 if course.over else course.chunk):
+            next(stream)
     recent: list[Array] = []
-    for chunk in range(chunks):
+    while course.chunk < chunks and not course.over:
+        chunk = course.chunk
         events = lesson.table.slice(next(stream))
         told = np.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], np.float32)
-        players, state, losses = train_chunk(
+        course.players, course.state, losses = train_chunk(
             game,
             lesson.case,
             lesson.task,
             lesson.draw,
-            players,
-            state,
+            course.players,
+            course.state,
             events,
             jnp.asarray(told),
             jax.random.fold_in(key, chunk + 1),
@@ -201,27 +228,34 @@ def train(
             # One chunk ahead of the device and no more, else waiting events would pile up.
             recent[-1].block_until_ready()
         recent.append(losses)
+        course.chunk += 1
         progress(str(words[0]), chunk + 1, chunks)
         if (chunk + 1) % every and chunk + 1 < chunks:
             continue
         training = float(np.mean([np.mean(np.asarray(r)) for r in recent]))
         recent = []
-        validation = _validate(game, players, stopping, jnp.asarray(told[-1])) / validated
+        validation = _validate(game, course.players, stopping, jnp.asarray(told[-1])) / validated
         if not (math.isfinite(training) and math.isfinite(validation)):
             raise DataError(
                 f"training '{words[0]}' diverged after {(chunk + 1) * CHUNK_STEPS} steps (loss {training:g});"
                 " lower training.learning_rate, or look for extreme weights"
             )
-        rows.append(((chunk + 1) * CHUNK_STEPS, training, validation))
-        if validation < best_loss or settings.patience is None:
-            best, best_loss, kept, waited = players, validation, len(rows) - 1, 0
+        course.rows.append(((chunk + 1) * CHUNK_STEPS, training, validation))
+        if validation < course.best_loss or settings.patience is None:
+            course.best, course.best_loss, course.kept, course.waited = (
+                course.players,
+                validation,
+                len(course.rows) - 1,
+                0,
+            )
         else:
-            waited += 1
-            if settings.patience is not None and waited >= settings.patience:
-                break
-    step, training_loss, validation_loss = (np.array(column) for column in zip(*rows, strict=True))
+            course.waited += 1
+        course.over = course.chunk == chunks or (settings.patience is not None and course.waited >= settings.patience)
+        if checkpoint is not None:
+            checkpoint.save(course)
+    step, training_loss, validation_loss = (np.array(column) for column in zip(*course.rows, strict=True))
     progress(str(words[0]), chunks, chunks)
-    return best, History(step, training_loss, validation_loss, kept)
+    return course.best, History(step, training_loss, validation_loss, course.kept)
 
 
 def _begin(game: AbstractGame, players: PyTree) -> PyTree:

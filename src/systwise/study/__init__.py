@@ -1,6 +1,6 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
-from systwise.study._atomic import write_atomically
+from systwise.atomic import write_atomically
 from systwise.study._channels import ChannelTable
 from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord

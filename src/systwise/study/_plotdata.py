@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
-from systwise.study._atomic import write_atomically
 from systwise.study._plotrecords import (
     DecisionFunction,
     FeatureDistribution,

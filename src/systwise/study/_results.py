@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from pydantic import Field, ValidationError, computed_field, model_validator
 
+from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
-from systwise.study._atomic import write_atomically
 from systwise.study._inference_records import InferenceRecord
 from systwise.study._record import Finite, Number, Record, Tree
 from systwise.study._significance_records import (

@@ -6,10 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
+from systwise.atomic import write_atomically
 from systwise.errors import ConfigError, FitError
 from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
-from systwise.study._atomic import write_atomically
 from systwise.study._plotdata import PlotData
 from systwise.study._results import Results
 

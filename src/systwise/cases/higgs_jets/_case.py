@@ -61,6 +61,10 @@ class HiggsJetsSettings(Settings):
     """Effective gluon coupling of that alternative; c_t + c_g = 1 leaves the rate about unchanged."""
     rate_input: bool = True
     """Give the sample's total cross section to the classifier, drawn from its prior in training."""
+    rate_told: Literal["nominal", "sample"] = "nominal"
+    """Cross section that scores are told where sigma(c_t) is measured: always the Standard Model's at the central
+    scale, which makes the score a fixed observable, or the one at the scale of the templates. Significances have a
+    setting of their own (`significance.told`)."""
     luminosity: float = Field(3000.0, gt=0)
     """Integrated luminosity in fb^-1."""
     efficiency: float = Field(0.01, gt=0, le=1)
@@ -120,6 +124,11 @@ class HiggsJets(AbstractCase):
         return ("sigma",) if self.settings.rate_input else ()
 
     @property
+    def sample_moves(self) -> bool:
+        """Whether scores are told the cross section at the scale of the templates."""
+        return self.settings.rate_told == "sample"
+
+    @property
     def log_features(self) -> tuple[str, ...]:
         """Momenta and masses, which fall steeply."""
         return tuple(name for name in self.features if name.startswith(("pt_", "m_")))
@@ -173,7 +182,7 @@ class HiggsJets(AbstractCase):
             uniform_bins=20,
             optimised_bins=30,
             shown=(-1.0, 0.0, 1.0),
-            binnings=("mixture_quantiles", "optimised"),
+            binnings=("optimised",),
         )
 
     def label(self, feature: str) -> str:

@@ -28,7 +28,7 @@ from systwise.cases.higgs_jets._sample import Sample, one_jet_features, run_fing
 from systwise.cases.higgs_jets._strong_coupling import StrongCoupling
 from systwise.cases.higgs_jets._two_jet_phase_space import TWO_JET_ADAPTED, TWO_JET_NUMBERS, sample_two_jets
 from systwise.cases.higgs_jets._two_jets import two_jet_squares
-from systwise.errors import ConfigError
+from systwise.errors import ConfigError, DataError
 from systwise.registry import suggestion
 
 BLOCK = 16_384
@@ -65,8 +65,8 @@ def generate(
         progress: called after each block, in events.
 
     Raises:
-        ConfigError: another process, or fewer than one event.
-        DataError: the parton densities are not to be had, or do not reach the scales.
+        ConfigError: another process, fewer than one event, or a threshold that no jet can reach.
+        DataError: the parton densities are not to be had or do not reach the scales, or no point passes the cuts.
     """
     if process not in PROCESSES:
         raise ConfigError(
@@ -75,6 +75,11 @@ def generate(
     if events < 1:
         raise ConfigError(f"events must be at least 1, got {events}")
     settings = GeneratorSettings() if settings is None else settings
+    if settings.jet_pt >= settings.acceptance.highest_pt:
+        raise ConfigError(
+            f"generator.jet_pt: no jet reaches {settings.jet_pt:g} GeV at an energy of {settings.energy:g} GeV and a "
+            f"Higgs mass of {settings.higgs_mass:g} GeV; choose less than {settings.acceptance.highest_pt:.5g} GeV"
+        )
     blocks = _Blocks.of(process, seed, settings)
     starts, parts = range(0, events, BLOCK), []
     # A block's numbers are its own, so that threads change nothing but the time; NumPy lets go of the interpreter.
@@ -84,6 +89,8 @@ def generate(
             parts.append(part)
             progress(f"generating {process}", min(start + BLOCK, events), events)
     numbers, features, weights = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if not weights.any():
+        raise DataError(f"{process}: none of {events} points passes the cuts with a weight; loosen them")
     weights /= np.float32(events)
     fingerprint = run_fingerprint(process, events, seed, settings, blocks.partons.fingerprint)
     return Sample(process, events, numbers, features, weights, fingerprint, seed, settings)

@@ -129,7 +129,9 @@ class Ratio(AbstractNetworkStrategy):
     ) -> tuple[AbstractRatioNetwork, History]:
         training = problem.split.training(fold)
         task = component_task(problem.table, training)
-        lesson = Lesson(problem.case, problem.table, task, draw, training, problem.split.stopping(fold))
+        lesson = Lesson(
+            problem.case, problem.table, task, draw, training, problem.split.stopping(fold), problem.checkpoints
+        )
         # The first member shares its name with the training of a single network.
         words = (fold,) if member == 0 else (fold, member)
         network = self._fresh(problem, basis, training, named_key(seed, "network", *words))
