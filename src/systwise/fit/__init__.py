@@ -18,6 +18,7 @@ from systwise.fit._coverage import (
     fair_universe_score,
 )
 from systwise.fit._data import Data, asimov, moving_asimov, stack, study_auxiliary
+from systwise.fit._effects import ExponentialFactor, LinearFactor
 from systwise.fit._fit import fit, fit_many
 from systwise.fit._histfactory import histfactory_data, histfactory_model
 from systwise.fit._impacts import Impact, Impacts, impacts
@@ -47,6 +48,7 @@ __all__ = [
     "CoverageSummary",
     "Data",
     "Discovery",
+    "ExponentialFactor",
     "ExpectedSignificance",
     "FitResult",
     "FitResults",
@@ -54,6 +56,7 @@ __all__ = [
     "Impact",
     "Impacts",
     "JointMorph",
+    "LinearFactor",
     "Model",
     "Morph",
     "Profile",

@@ -52,6 +52,7 @@ from systwise.study._significance_records import (
 )
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
+from systwise.study._stored_templates import StoredTemplates
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
@@ -86,6 +87,7 @@ __all__ = [
     "SplitRecord",
     "Spread",
     "Store",
+    "StoredTemplates",
     "StudySettings",
     "Summary",
     "Timings",

@@ -16,6 +16,7 @@ from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
+from systwise.study._stored_templates import StoredTemplates, constraint_record, nominal_variances
 from systwise.templates import JointBinning, ScoreTable, Templates, auc
 
 
@@ -64,10 +65,7 @@ def build_model(
             there with no width, so that both share one compilation. None: no factors at all.
         bins: number of bins to compile for; by the kind of observable where None.
     """
-    nominal = [n.nominal for n in plan.nuisances if n.name in templates.nuisances]
-    variances = templates.variances[0]
-    if nominal:
-        variances = variances[int(np.argmin(np.abs(templates.anchors[0] - nominal[0])))]
+    variances = nominal_variances(templates, plan.nuisances)
     return Model.from_templates(
         plan.case.components,
         plan.nuisances,
@@ -78,6 +76,24 @@ def build_model(
         room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan)),
         normalisations=plan.case.normalisations,
         variances=None if simulation is None else variances if simulation else np.zeros_like(variances),
+    )
+
+
+def stored(plan: Plan, setup: Setup) -> StoredTemplates:
+    """Return what a later export needs to know of a setup."""
+    return StoredTemplates(
+        case=plan.case.name,
+        strategy=setup.strategy,
+        seed=setup.seed,
+        binning=setup.binning,
+        components=plan.case.components,
+        nuisances=plan.nuisances,
+        constraints=tuple(constraint_record(constraint) for constraint in plan.constraints),
+        normalisations=plan.case.normalisations,
+        points=setup.points,
+        convention=plan.settings.fit.conventions[0],
+        simulation=plan.settings.fit.simulation == "include",
+        templates=setup.templates,
     )
 
 

@@ -20,7 +20,7 @@ from systwise.study._channels import ChannelTable
 from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
 from systwise.study._inference import examined, infer
 from systwise.study._inference_records import InferenceRecord
-from systwise.study._measure import Setup, measure
+from systwise.study._measure import Setup, measure, stored
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
     DecisionFunction,
@@ -175,7 +175,7 @@ def run_unit(
         steps_a_pass = _steps_a_pass(plan, special)
         if shown:
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
-        _measure_observable(plan, unit, store, strategy, seed, made.observable, points, shown, progress)
+        _measure_observable(plan, unit, store, strategy, label, seed, made.observable, points, shown, progress)
         trained.append((made.observable, points))
     if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
         _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
@@ -212,6 +212,7 @@ def _measure_observable(
     unit: Unit,
     store: Store,
     strategy: AbstractStrategy,
+    label: str,
     seed: int,
     observable: AbstractObservable,
     points: tuple[dict[str, float], ...],
@@ -235,6 +236,7 @@ def _measure_observable(
     unit.score_seconds += time.perf_counter() - start
     start = time.perf_counter()
     for setup in setups:
+        store.save_templates(label, stored(plan, setup))
         progress(f"fit {strategy.name}", 0, 1)
         records, scans = measure(plan, setup, shown)
         progress(f"fit {strategy.name}", 1, 1)

@@ -12,6 +12,7 @@ from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
 from systwise.study._plotdata import PlotData
 from systwise.study._results import Results
+from systwise.study._stored_templates import FOLDER, StoredTemplates
 
 LOCK = ".systwise-running"
 
@@ -20,7 +21,7 @@ LOCK = ".systwise-running"
 class Store:
     """A directory that one run owns.
 
-    Files: `results.json`, `plots.npz`, `models/`, and what the report adds. Each is written to a
+    Files: `results.json`, `plots.npz`, `models/`, `templates/`, and what the report adds. Each is written to a
     temporary name and renamed, so a run that dies leaves complete files only.
     """
 
@@ -59,6 +60,11 @@ class Store:
         """Write a trained observable to `models/<label>-seed<seed>.eqx`."""
         target = self.path / "models" / f"{label}-seed{seed}.eqx"
         write_atomically(target, lambda file: save_observable(file, strategy, seed, observable))
+
+    def save_templates(self, label: str, templates: StoredTemplates) -> None:
+        """Write templates to `templates/<label>-<observable>-<binning>-seed<seed>.npz`."""
+        name = f"{label}-{templates.observable}-{templates.binning}-seed{templates.seed}.npz"
+        templates.save(self.path / FOLDER / name)
 
     def save_toys(self, file: str, toys: Toys) -> None:
         """Write the rows of pseudo-experiments to `file`, relative to the directory."""

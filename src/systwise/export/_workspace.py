@@ -1,0 +1,238 @@
+"""A model as a HistFactory workspace, the JSON that pyhf reads (CERN-OPEN-2012-016; arXiv:2103.06681 for the schema).
+
+What each part becomes:
+
+- a component with coefficient 1: a sample; with a product of parameters of interest: a sample with a
+  `normfactor` each; with a square, as in EFT: refused;
+- a nuisance that changes shapes: `histosys`, from our templates at plus and minus one standard deviation;
+- an exact factor: `normsys`, `lumi`, or a `normfactor` where nothing constrains it;
+- the uncertainty of the simulation: `staterror`.
+
+Between and beyond one standard deviation HistFactory interpolates in its own way: `compare` says what that costs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from systwise.errors import ConfigError
+from systwise.export._deviations import Deviations, deviations, free
+from systwise.fit import Data, ExponentialFactor, LinearFactor, Model
+from systwise.parameters import GaussianConstraint
+
+WIDEST = 5.0
+"""pyhf's own reach of a nuisance, in standard deviations."""
+SAME = 1e-10
+"""Relative difference of contents below which a template is not said to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """A workspace and what the translation to it loses.
+
+    Attributes:
+        document: JSON of pyhf's schema, as a dictionary.
+        maps: how many standard deviations a nuisance's value is, by name; a nuisance that is not in here is a
+            factor, which pyhf's parameter holds as it is.
+        names: pyhf's name of each of our parameters.
+        losses: a sentence for each thing that the workspace says differently, none where it is exact.
+    """
+
+    document: dict[str, Any]
+    maps: dict[str, Deviations]
+    names: dict[str, str]
+    losses: tuple[str, ...]
+
+
+def histfactory_workspace(model: Model, data: Data, *, channel: str = "observable") -> Workspace:
+    """Return the HistFactory workspace of a model and one data set.
+
+    Args:
+        model: of a fixed or an anchored observable.
+        data: one data set, its constraints centred on the nominal values.
+        channel: name of the channel.
+
+    Raises:
+        ConfigError: HistFactory has no word for a part of the model: a moving observable, a square of a parameter of
+            interest, correlated constraints, a free nuisance that changes shapes, an auxiliary measurement.
+    """
+    _refuse(model, data)
+    writer = _Writer(model, data)
+    for number in range(len(model.nuisances)):
+        writer.add_nuisance(number)
+    writer.add_simulation(channel)
+    counts = np.asarray(data.counts, np.float64)
+    document = {
+        "version": "1.0.0",
+        "channels": [{"name": channel, "samples": writer.samples}],
+        "observations": [{"name": channel, "data": counts.tolist()}],
+        "measurements": [
+            {
+                "name": "measurement",
+                "config": {"poi": model.components.pois[0], "parameters": writer.parameters},
+            }
+        ],
+    }
+    return Workspace(document, writer.maps, writer.names, tuple(writer.losses))
+
+
+def _refuse(model: Model, data: Data) -> None:
+    """Refuse what HistFactory has no word for."""
+    if model.moving:
+        raise ConfigError(
+            "HistFactory: the observable moves with the hypothesised nuisance, but a workspace holds one histogram of "
+            "the data; export the anchored observable of the same strategy (--observable anchored)"
+        )
+    if data.moving or data.stacked:
+        raise ConfigError("HistFactory: a workspace holds one data set with one histogram; choose one")
+    components = model.components
+    for name, powers in zip(components.names, components.powers, strict=True):
+        if max(powers, default=0) > 1:
+            poi = components.pois[int(np.argmax(powers))]
+            raise ConfigError(
+                f"HistFactory: component '{name}' scales with {poi}^{max(powers)}, and a workspace knows normalisation "
+                "factors but no powers of them; fit it here, or export templates at one value of the coupling as a "
+                "signal with a strength"
+            )
+    if model.joint:
+        together = ", ".join(model.joint[0].nuisances)
+        raise ConfigError(
+            f"HistFactory: the constraint on {together} is correlated, and a workspace has one constraint a nuisance; "
+            "run without fit.correlations, or with the principal components as nuisances"
+        )
+
+
+class _Writer:
+    """Samples, parameters and losses of a workspace as they are put together."""
+
+    def __init__(self, model: Model, data: Data) -> None:
+        self.model, self.data = model, data
+        self.nominal = model.templates([n.nominal for n in model.nuisances])
+        self.losses: list[str] = []
+        self.maps: dict[str, Deviations] = {}
+        self.names = {name: name for name in model.parameter_names}
+        c = model.components
+        self.samples: list[dict[str, Any]] = []
+        for k, name in enumerate(c.names):
+            factors = [poi for poi, power in zip(c.pois, c.powers[k], strict=True) if power]
+            modifiers = [{"name": poi, "type": "normfactor", "data": None} for poi in factors]
+            self.samples.append({"name": name, "data": self.nominal[k].tolist(), "modifiers": modifiers})
+        self.parameters: list[dict[str, Any]] = [
+            {"name": poi, "inits": [float(start)], "bounds": [[float(v) for v in ends]]}
+            for poi, start, ends in zip(c.pois, c.nominal, c.ranges, strict=True)
+        ]
+        self.effects = {effect.nuisance: effect for effect in model.effects}
+
+    def _modify(self, mask: np.ndarray, modifier: dict[str, Any]) -> None:
+        for k in np.flatnonzero(mask):
+            self.samples[k]["modifiers"].append(dict(modifier))
+
+    def add_nuisance(self, number: int) -> None:
+        """Add the modifiers of one nuisance, and its range."""
+        nuisance, constraint = self.model.nuisances[number], self.model.constraints[number]
+        effect = self.effects.get(number)
+        mask = None
+        if isinstance(effect, LinearFactor):
+            mask = np.asarray(effect.mask).reshape(len(self.samples), -1).any(axis=1)
+        elif isinstance(effect, ExponentialFactor):
+            mask = np.any((np.asarray(effect.log_up) != 0) | (np.asarray(effect.log_down) != 0), axis=1)
+        if mask is not None and free(constraint):
+            self._add_free(number, mask)
+            return
+        scale = deviations(nuisance, constraint, self.data.auxiliary[number])
+        if mask is not None and isinstance(effect, LinearFactor) and isinstance(constraint, GaussianConstraint):
+            if "lumi" not in self.names.values():
+                self._add_lumi(number, mask, constraint.width)
+                return
+            self.losses.append(
+                f"'{nuisance.name}' is a factor with a Gaussian constraint, of which a workspace has one (lumi): written "
+                "as normsys, which interpolates exponentially"
+            )
+        low, high = (scale.alpha(end) for end in nuisance.range)
+        if low > -1 or high < 1:
+            raise ConfigError(
+                f"HistFactory: templates of '{nuisance.name}' are needed at plus and minus one standard deviation "
+                f"({scale.value(-1):g} and {scale.value(1):g}), outside its range [{nuisance.range[0]:g}, "
+                f"{nuisance.range[1]:g}]; widen the range or narrow the constraint"
+            )
+        self.maps[nuisance.name] = scale
+        up, down = (self._templates_at(number, scale.value(alpha)) for alpha in (1.0, -1.0))
+        if mask is not None and self._constant(up) and self._constant(down):
+            self._add_rate(nuisance.name, mask, up, down)
+        else:
+            self._add_shape(nuisance.name, up, down)
+        bounds = [max(low, -WIDEST), min(high, WIDEST)]
+        self.parameters.append({"name": nuisance.name, "inits": [0.0], "bounds": [bounds]})
+
+    def _templates_at(self, number: int, value: float) -> Float64[np.ndarray, "component bin"]:
+        z = [n.nominal for n in self.model.nuisances]
+        z[number] = value
+        return self.model.templates(z)
+
+    def _ratio(self, other: np.ndarray) -> np.ndarray:
+        return np.divide(other, self.nominal, out=np.ones_like(other), where=self.nominal != 0)
+
+    def _constant(self, other: np.ndarray) -> bool:
+        """Return whether templates differ from the nominal ones by one factor a component."""
+        filled = self.nominal != 0
+        for row, known in zip(self._ratio(other), filled, strict=True):
+            values = row[known]
+            if len(values) and np.ptp(values) > SAME * np.max(np.abs(values)):
+                return False
+        return True
+
+    def _add_free(self, number: int, mask: np.ndarray) -> None:
+        nuisance = self.model.nuisances[number]
+        if not isinstance(self.effects[number], LinearFactor):
+            raise ConfigError(
+                f"HistFactory: '{nuisance.name}' is an exponential factor that nothing constrains, and a workspace's "
+                "normsys has a Gaussian constraint; make it a linear normalisation or constrain it"
+            )
+        self._modify(mask, {"name": nuisance.name, "type": "normfactor", "data": None})
+        bounds = [[float(v) for v in nuisance.range]]
+        self.parameters.append({"name": nuisance.name, "inits": [nuisance.nominal], "bounds": bounds})
+
+    def _add_lumi(self, number: int, mask: np.ndarray, width: float) -> None:
+        nuisance = self.model.nuisances[number]
+        self.names[nuisance.name] = "lumi"
+        self._modify(mask, {"name": "lumi", "type": "lumi", "data": None})
+        entry = {"name": "lumi", "inits": [1.0], "auxdata": [1.0], "sigmas": [float(width)]}
+        self.parameters.append({**entry, "bounds": [[float(v) for v in nuisance.range]]})
+
+    def _add_rate(self, name: str, mask: np.ndarray, up: np.ndarray, down: np.ndarray) -> None:
+        for k in np.flatnonzero(mask):
+            bins = np.flatnonzero(self.nominal[k])
+            if not len(bins):
+                continue
+            data = {"hi": float(self._ratio(up)[k, bins[0]]), "lo": float(self._ratio(down)[k, bins[0]])}
+            self.samples[k]["modifiers"].append({"name": name, "type": "normsys", "data": data})
+
+    def _add_shape(self, name: str, up: np.ndarray, down: np.ndarray) -> None:
+        largest = np.maximum(np.abs(up - self.nominal), np.abs(down - self.nominal)).max(axis=1)
+        for k in np.flatnonzero(largest > SAME * np.abs(self.nominal).max(axis=1)):
+            data = {"hi_data": up[k].tolist(), "lo_data": down[k].tolist()}
+            self.samples[k]["modifiers"].append({"name": name, "type": "histosys", "data": data})
+        self.losses.append(
+            f"'{name}' moves shapes: a workspace holds templates at plus and minus one standard deviation, and "
+            "interpolates between them in its own way"
+        )
+
+    def add_simulation(self, channel: str) -> None:
+        """Add the `staterror` of every simulated sample, so that each bin has our relative uncertainty."""
+        model = self.model
+        if model.variance is None:
+            return
+        simulated = np.ones_like(self.nominal) if model.simulated is None else model.simulated[:, : model.bins]
+        own = np.abs(self.nominal) * simulated
+        total = own.sum(axis=0)
+        share = np.divide(own, total, out=np.zeros_like(own), where=total > 0)
+        # pyhf adds the samples' errors in quadrature and divides by the sum of their contents.
+        signed = np.abs((self.nominal * simulated).sum(axis=0))
+        errors = np.sqrt(model.variance[: model.bins] * share) * signed
+        for k in np.flatnonzero(simulated.any(axis=1)):
+            modifier = {"name": f"simulation_{channel}", "type": "staterror", "data": errors[k].tolist()}
+            self.samples[k]["modifiers"].append(modifier)

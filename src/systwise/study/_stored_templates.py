@@ -1,0 +1,269 @@
+"""Templates on disk: all that a likelihood needs, so that what is exported later needs no events and no training."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float64
+
+from systwise.errors import ConfigError
+from systwise.fit import Convention, Data, Model, study_auxiliary
+from systwise.parameters import (
+    AbstractConstraint,
+    AsymmetricGaussianConstraint,
+    Components,
+    CorrelatedGaussian,
+    CountsConstraint,
+    GaussianConstraint,
+    LogNormalConstraint,
+    NoConstraint,
+    Normalisation,
+    Nuisance,
+    UniformConstraint,
+)
+from systwise.study._atomic import write_atomically
+from systwise.templates import Templates
+
+FORMAT = "systwise/templates/1"
+FOLDER = "templates"
+
+# What a constraint is made of beside the name of its nuisance.
+_FIELDS: dict[type, tuple[str, ...]] = {
+    GaussianConstraint: ("width",),
+    AsymmetricGaussianConstraint: ("down", "up"),
+    LogNormalConstraint: ("kappa",),
+    NoConstraint: (),
+    UniformConstraint: (),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTemplates:
+    """The templates of one strategy, seed and binning, with everything that a likelihood needs.
+
+    Attributes:
+        case, strategy, seed, binning: what they belong to.
+        components: components and their coefficients.
+        nuisances: with the anchors of the templates.
+        constraints: one record a constraint, as `constraint_record` makes them.
+        normalisations: nuisances that are exact factors.
+        points: the true points, every parameter named.
+        convention: terms in the data alone (they matter for a moving observable).
+        simulation: whether the study's uncertainty includes that of the simulation.
+        templates: expected counts at the anchors and at the true points.
+        versions: of the programs that made them.
+    """
+
+    case: str
+    strategy: str
+    seed: int
+    binning: str
+    components: Components
+    nuisances: tuple[Nuisance, ...]
+    constraints: tuple[Mapping[str, Any], ...]
+    normalisations: tuple[Normalisation, ...]
+    points: tuple[Mapping[str, float], ...]
+    convention: Convention
+    simulation: bool
+    templates: Templates
+    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: current_versions())
+
+    @property
+    def observable(self) -> str:
+        """`fixed`, `moving` or `anchored`."""
+        return self.templates.observable
+
+    def model(self, simulation: bool | None = None) -> Model:
+        """Return the likelihood.
+
+        Args:
+            simulation: give every bin a simulation factor (Barlow-Beeston lite); the study's choice where None.
+
+        Raises:
+            ConfigError: a constraint is a formula, which no file holds.
+        """
+        included = self.simulation if simulation is None else simulation
+        templates = self.templates
+        return Model.from_templates(
+            self.components,
+            self.nuisances,
+            [constraint_of(record) for record in self.constraints],
+            list(templates.counts) if templates.grid is None else [templates.grid],
+            convention=self.convention,
+            moving=templates.moving,
+            normalisations=self.normalisations,
+            variances=nominal_variances(templates, self.nuisances) if included else None,
+        )
+
+    def data(self, model: Model, point: Mapping[str, float]) -> Data:
+        """Return the Asimov data of a true point of the study, from events of that point itself.
+
+        Raises:
+            ConfigError: the study has no such point, or the observable moves.
+        """
+        if self.templates.moving:
+            raise ConfigError("moving templates: their Asimov data are not stored; run the study again")
+        number = self.point_number(point)
+        full = self.points[number]
+        theta = np.array([full[name] for name in self.components.pois])
+        factors = np.ones(len(self.components.names))
+        for rate in self.normalisations:
+            own = [name in rate.components for name in self.components.names]
+            factors[own] *= float(rate.factor(jnp.asarray(full[rate.nuisance])))
+        z = np.array([full[nuisance.name] for nuisance in self.nuisances])
+        counts = (model.coefficients(theta) * factors) @ self.templates.truth[number]
+        return Data(counts, study_auxiliary(model, z))
+
+    def point_number(self, point: Mapping[str, float]) -> int:
+        """Return the number of a true point; names that are missing are at their nominal values.
+
+        Raises:
+            ConfigError: the study has no such point, or a name is unknown.
+        """
+        nominal = dict(zip(self.components.pois, self.components.nominal, strict=True))
+        nominal |= {nuisance.name: nuisance.nominal for nuisance in self.nuisances}
+        unknown = [name for name in point if name not in nominal]
+        if unknown:
+            raise ConfigError(f"true point: unknown parameter '{unknown[0]}' (known: {', '.join(nominal)})")
+        wanted = {**nominal, **point}
+        for number, known in enumerate(self.points):
+            if all(abs(known[name] - value) <= 1e-6 * max(1.0, abs(value)) for name, value in wanted.items()):
+                return number
+        shown = "; ".join(",".join(f"{name}={value:g}" for name, value in p.items()) for p in self.points)
+        raise ConfigError(
+            f"true point {','.join(f'{n}={v:g}' for n, v in wanted.items())}: the run did not study it "
+            f"(it has {shown}); choose one of these with --true"
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one npz: the arrays, and `manifest`, everything else as JSON; complete or not at all."""
+        t = self.templates
+        manifest = {
+            "format": FORMAT,
+            **{name: getattr(self, name) for name in ("case", "strategy", "seed", "binning", "convention")},
+            "observable": self.observable,
+            "simulation": self.simulation,
+            "components": dataclasses.asdict(self.components),
+            "nuisances": [dataclasses.asdict(nuisance) for nuisance in self.nuisances],
+            "constraints": list(self.constraints),
+            "normalisations": [dataclasses.asdict(rate) for rate in self.normalisations],
+            "points": [dict(point) for point in self.points],
+            "templates": {"nuisances": t.nuisances, "component_names": t.component_names, "moving": t.moving},
+            "versions": dict(self.versions),
+        }
+        arrays: dict[str, np.ndarray] = {"edges": t.edges, "true_points": t.true_points, "truth": t.truth}
+        arrays |= {} if t.grid is None else {"grid": t.grid}
+        for j in range(len(t.counts)):
+            arrays |= {f"counts.{j}": t.counts[j], f"variances.{j}": t.variances[j]}
+        arrays |= {f"anchors.{j}": values for j, values in enumerate(t.anchors)}
+        text = np.frombuffer(json.dumps(manifest, default=float).encode(), np.uint8)
+        write_atomically(path, lambda file: np.savez_compressed(file, manifest=text, **arrays))  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(path: Path) -> StoredTemplates:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: the file is missing, damaged or of another format.
+        """
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                manifest = json.loads(archive["manifest"].tobytes())
+                arrays = {name: archive[name] for name in archive.files if name != "manifest"}
+            if manifest.get("format") != FORMAT:
+                raise ValueError(f"format is {manifest.get('format')!r}, this version reads '{FORMAT}'")
+            return _assembled(manifest, arrays)
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; point to the output directory of a finished run") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"{path}: cannot be read as templates ({error}); repeat the run") from None
+
+
+def _assembled(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> StoredTemplates:
+    own = manifest["templates"]
+    columns = len([name for name in arrays if name.startswith("counts.")])
+    templates = Templates(
+        edges=arrays["edges"],
+        nuisances=tuple(own["nuisances"]),
+        component_names=tuple(own["component_names"]),
+        anchors=tuple(arrays[f"anchors.{j}"] for j in range(len(own["nuisances"]))),
+        counts=tuple(arrays[f"counts.{j}"] for j in range(columns)),
+        variances=tuple(arrays[f"variances.{j}"] for j in range(columns)),
+        moving=own["moving"],
+        true_points=arrays["true_points"],
+        truth=arrays["truth"],
+        at_true=(),
+        observable=manifest["observable"],
+        grid=arrays.get("grid"),
+    )
+    plain = {name: manifest[name] for name in ("case", "strategy", "seed", "binning", "convention", "simulation")}
+    return StoredTemplates(
+        **plain,
+        components=Components(**_tuples(manifest["components"])),
+        nuisances=tuple(Nuisance(**_tuples(record)) for record in manifest["nuisances"]),
+        constraints=tuple(manifest["constraints"]),
+        normalisations=tuple(Normalisation(**_tuples(record)) for record in manifest["normalisations"]),
+        points=tuple(manifest["points"]),
+        templates=templates,
+        versions=manifest["versions"],
+    )
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with lists as the tuples that JSON does not know."""
+
+    def turned(value: Any) -> Any:
+        return tuple(turned(entry) for entry in value) if isinstance(value, list) else value
+
+    return {name: turned(value) for name, value in record.items()}
+
+
+def nominal_variances(
+    templates: Templates, nuisances: tuple[Nuisance, ...]
+) -> Float64[np.ndarray, "component bin"]:
+    """Return the variances of the templates at the nominal point."""
+    nominal = [n.nominal for n in nuisances if n.name in templates.nuisances]
+    variances = templates.variances[0]
+    return variances[int(np.argmin(np.abs(templates.anchors[0] - nominal[0])))] if nominal else variances
+
+
+def constraint_record(constraint: AbstractConstraint | CorrelatedGaussian) -> dict[str, Any]:
+    """Return a constraint as plain values; of an auxiliary measurement only that it is one."""
+    kind = type(constraint)
+    if isinstance(constraint, CorrelatedGaussian):
+        return {"kind": kind.__name__, "nuisances": list(constraint.nuisances), "covariance": constraint.covariance}
+    values = {field: getattr(constraint, field) for field in _FIELDS.get(kind, ())}
+    return {"kind": kind.__name__, "nuisance": constraint.nuisance, **values}
+
+
+def constraint_of(record: Mapping[str, Any]) -> AbstractConstraint | CorrelatedGaussian:
+    """Return the constraint of a record.
+
+    Raises:
+        ConfigError: it is an auxiliary measurement or of a kind that this version does not know.
+    """
+    if record["kind"] == CorrelatedGaussian.__name__:
+        return CorrelatedGaussian(tuple(record["nuisances"]), np.asarray(record["covariance"]))
+    if record["kind"] == CountsConstraint.__name__:
+        raise ConfigError(
+            f"constraint on '{record['nuisance']}': it is an auxiliary measurement given by a formula, which stored "
+            "templates do not hold; run with a Gaussian constraint, or build the model in Python"
+        )
+    kind = next((kind for kind in _FIELDS if kind.__name__ == record["kind"]), None)
+    if kind is None:
+        raise ConfigError(f"constraint on '{record['nuisance']}': this version does not know '{record['kind']}'")
+    return kind(record["nuisance"], **{field: float(record[field]) for field in _FIELDS[kind]})
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("systwise", "jax", "numpy")}}
