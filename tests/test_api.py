@@ -9,7 +9,7 @@ import importlib
 import json
 from pathlib import Path
 
-ROOMS = ["parameters", "events", "cases", "learn", "templates", "fit", "study", "report"]
+ROOMS = ["parameters", "events", "cases", "learn", "templates", "fit", "study", "report", "export"]
 SNAPSHOT = Path(__file__).with_name("api.json")
 
 

@@ -282,6 +282,48 @@ def report(
 
 
 @app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="RUNDIR", help="Output directory of a run.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write (a folder for cabinetry).")],
+    format_: Annotated[str, typer.Option("--format", help="pyhf, cabinetry or onnx.")] = "pyhf",
+    strategy: Annotated[str | None, typer.Option(help="A strategy of the run.")] = None,
+    observable: Annotated[str | None, typer.Option(help="fixed or anchored (the default where there is one).")] = None,
+    binning: Annotated[str | None, typer.Option(help="Binning of a fixed observable (default: optimised).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the training (default: the first).")] = None,
+    true: Annotated[
+        str | None,
+        typer.Option("--true", metavar="NAME=VALUE", help="True point of the Asimov data (default: nominal)."),
+    ] = None,
+    simulation: Annotated[
+        bool | None, typer.Option(help="Include the uncertainty of the simulation (default: as in the run).")
+    ] = None,
+    allow_loss: Annotated[float, typer.Option(help="Write where pyhf's result differs by at most this much.")] = 0.1,
+    folds: Annotated[str, typer.Option(help="onnx: mean (one file, mean logit of all folds) or separate.")] = "mean",
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a finished run's templates or networks for other programs: pyhf, cabinetry, ONNX.
+
+    A workspace is refitted by pyhf before it is written, and both results are printed. Where they differ by
+    more than --allow-loss (of the uncertainty), nothing is written.
+    """
+    with one_sentence(debug):
+        _prepare_process()
+        from systwise.export import run_export
+        from systwise.study import parse_point
+
+        _refuse_existing(out, force)
+        given = {"strategy": strategy, "observable": observable, "binning": binning, "seed": seed}
+        point = parse_point(true) if true else {}
+        lines = run_export(
+            directory, out, format_, point=point, simulation=simulation, allow=allow_loss, folds=folds, **given
+        )
+        console = Console()
+        for line in lines:
+            console.print(_escape(line), soft_wrap=True)
+
+
+@app.command()
 def cases(debug: Debug = False) -> None:
     """List the physics cases and their settings."""
     with one_sentence(debug):

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +23,8 @@ from systwise.fit import Data, FitResult, Model, fit
 INTERPOLATION = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 """What cabinetry and pyhf's command line use: smooth at the nominal point."""
 MOST_STEPS = 200
+DIFFERENCE = 1e-5
+"""Step of numerical second derivatives; pyhf's parameters are of order one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +142,12 @@ def _quiet() -> Iterator[None]:
 class PyhfModel:
     """A workspace as pyhf reads it, validated against pyhf's schema; to be used within `pyhf_in_jax`."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, interpolation: Mapping[str, Any] = INTERPOLATION) -> None:
         """Validate and build.
+
+        Args:
+            workspace: the workspace.
+            interpolation: pyhf's `modifier_settings`.
 
         Raises:
             ConfigError: pyhf is not installed.
@@ -149,7 +155,7 @@ class PyhfModel:
         pyhf = optional("pyhf")
         self.workspace = workspace
         space = pyhf.Workspace(workspace.document)
-        self.model = space.model(modifier_settings=INTERPOLATION)
+        self.model = space.model(modifier_settings=dict(interpolation))
         self.data = np.asarray(space.data(self.model))
         self.poi = int(self.model.config.poi_index)
         self.order: list[str] = list(self.model.config.par_order)
@@ -160,16 +166,25 @@ class PyhfModel:
         def density(values: jax.Array) -> jax.Array:
             return -self.model.logpdf(values, data)[0]
 
-        self._value = jax.jit(density)
-        self._derivatives = jax.jit(lambda values: (density(values), jax.grad(density)(values), _hessian(density, values)))
+        self._slope = jax.jit(jax.value_and_grad(density))
 
     def nll(self, values: Float64[np.ndarray, " parameter"]) -> float:
         """Return minus the logarithm of pyhf's density."""
-        return float(self._value(jnp.asarray(values)))
+        return float(self._slope(jnp.asarray(values))[0])
 
     def _jet(self, values: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        value, slope, curvature = self._derivatives(jnp.asarray(values))
-        return float(value), np.asarray(slope), np.asarray(curvature)
+        value, slope = self._slope(jnp.asarray(values))
+        # Differences of exact slopes: compiling second derivatives of pyhf's density takes longer than all fits.
+        rows = [
+            (
+                np.asarray(self._slope(jnp.asarray(values + step))[1])
+                - np.asarray(self._slope(jnp.asarray(values - step))[1])
+            )
+            / (2 * DIFFERENCE)
+            for step in DIFFERENCE * np.eye(len(values))
+        ]
+        curvature = np.asarray(rows)
+        return float(value), np.asarray(slope), 0.5 * (curvature + curvature.T)
 
     def expected(self, values: Float64[np.ndarray, " parameter"]) -> Float64[np.ndarray, " bin"]:
         """Return pyhf's expected counts."""
@@ -284,10 +299,6 @@ class PyhfModel:
                 worst = max(worst, float(np.sqrt(np.sum((own - other) ** 2 / own))))
             found[name] = worst
         return found
-
-
-def _hessian(density: Callable[[jax.Array], jax.Array], values: jax.Array) -> jax.Array:
-    return jax.jacfwd(jax.grad(density))(values)
 
 
 def _solved(curvature: np.ndarray, slope: np.ndarray, damping: float) -> np.ndarray:

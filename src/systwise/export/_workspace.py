@@ -14,6 +14,7 @@ Between and beyond one standard deviation HistFactory interpolates in its own wa
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,20 +49,34 @@ class Workspace:
     losses: tuple[str, ...]
 
 
-def histfactory_workspace(model: Model, data: Data, *, channel: str = "observable") -> Workspace:
+def histfactory_workspace(
+    model: Model,
+    data: Data,
+    *,
+    channel: str = "observable",
+    steps: Mapping[str, float] | None = None,
+    lumi: bool = True,
+) -> Workspace:
     """Return the HistFactory workspace of a model and one data set.
 
     Args:
         model: of a fixed or an anchored observable.
         data: one data set, its constraints centred on the nominal values.
         channel: name of the channel.
+        steps: at how many standard deviations a nuisance's templates are taken, 1 where a name is missing. Templates
+            taken nearer, `T(+-s)`, are extended to one standard deviation along the straight line
+            `T(0) + (T(+-s) - T(0)) / s`: HistFactory's interpolation is then right where the data put a nuisance that
+            they constrain far better than its constraint does.
+        lumi: write the first factor with a Gaussian constraint as `lumi`, which is exact; else as `normsys`.
 
     Raises:
         ConfigError: HistFactory has no word for a part of the model: a moving observable, a square of a parameter of
             interest, correlated constraints, a free nuisance that changes shapes, an auxiliary measurement.
     """
-    _refuse(model, data)
-    writer = _Writer(model, data)
+    refuse_inexpressible(model)
+    if data.moving or data.stacked:
+        raise ConfigError("HistFactory: a workspace holds one data set with one histogram; choose one")
+    writer = _Writer(model, data, steps or {}, lumi)
     for number in range(len(model.nuisances)):
         writer.add_nuisance(number)
     writer.add_simulation(channel)
@@ -80,15 +95,17 @@ def histfactory_workspace(model: Model, data: Data, *, channel: str = "observabl
     return Workspace(document, writer.maps, writer.names, tuple(writer.losses))
 
 
-def _refuse(model: Model, data: Data) -> None:
-    """Refuse what HistFactory has no word for."""
+def refuse_inexpressible(model: Model) -> None:
+    """Refuse what HistFactory has no word for, whatever the data.
+
+    Raises:
+        ConfigError: a moving observable, a power of a parameter of interest, or correlated constraints.
+    """
     if model.moving:
         raise ConfigError(
             "HistFactory: the observable moves with the hypothesised nuisance, but a workspace holds one histogram of "
             "the data; export the anchored observable of the same strategy (--observable anchored)"
         )
-    if data.moving or data.stacked:
-        raise ConfigError("HistFactory: a workspace holds one data set with one histogram; choose one")
     components = model.components
     for name, powers in zip(components.names, components.powers, strict=True):
         if max(powers, default=0) > 1:
@@ -109,8 +126,8 @@ def _refuse(model: Model, data: Data) -> None:
 class _Writer:
     """Samples, parameters and losses of a workspace as they are put together."""
 
-    def __init__(self, model: Model, data: Data) -> None:
-        self.model, self.data = model, data
+    def __init__(self, model: Model, data: Data, steps: Mapping[str, float], lumi: bool) -> None:
+        self.model, self.data, self.steps, self.lumi = model, data, steps, lumi
         self.nominal = model.templates([n.nominal for n in model.nuisances])
         self.losses: list[str] = []
         self.maps: dict[str, Deviations] = {}
@@ -145,12 +162,12 @@ class _Writer:
             return
         scale = deviations(nuisance, constraint, self.data.auxiliary[number])
         if mask is not None and isinstance(effect, LinearFactor) and isinstance(constraint, GaussianConstraint):
-            if "lumi" not in self.names.values():
+            if self.lumi and "lumi" not in self.names.values():
                 self._add_lumi(number, mask, constraint.width)
                 return
             self.losses.append(
-                f"'{nuisance.name}' is a factor with a Gaussian constraint, of which a workspace has one (lumi): written "
-                "as normsys, which interpolates exponentially"
+                f"'{nuisance.name}' is a factor with a Gaussian constraint: it is written as normsys, which interpolates "
+                "exponentially"
             )
         low, high = (scale.alpha(end) for end in nuisance.range)
         if low > -1 or high < 1:
@@ -160,11 +177,13 @@ class _Writer:
                 f"{nuisance.range[1]:g}]; widen the range or narrow the constraint"
             )
         self.maps[nuisance.name] = scale
-        up, down = (self._templates_at(number, scale.value(alpha)) for alpha in (1.0, -1.0))
+        step = self.steps.get(nuisance.name, 1.0) if mask is None else 1.0
+        near = (self._templates_at(number, scale.value(sign * step)) for sign in (1.0, -1.0))
+        up, down = (self.nominal + (contents - self.nominal) / step for contents in near)
         if mask is not None and self._constant(up) and self._constant(down):
             self._add_rate(nuisance.name, mask, up, down)
         else:
-            self._add_shape(nuisance.name, up, down)
+            self._add_shape(nuisance.name, up, down, step)
         bounds = [max(low, -WIDEST), min(high, WIDEST)]
         self.parameters.append({"name": nuisance.name, "inits": [0.0], "bounds": [bounds]})
 
@@ -211,14 +230,15 @@ class _Writer:
             data = {"hi": float(self._ratio(up)[k, bins[0]]), "lo": float(self._ratio(down)[k, bins[0]])}
             self.samples[k]["modifiers"].append({"name": name, "type": "normsys", "data": data})
 
-    def _add_shape(self, name: str, up: np.ndarray, down: np.ndarray) -> None:
+    def _add_shape(self, name: str, up: np.ndarray, down: np.ndarray, step: float) -> None:
         largest = np.maximum(np.abs(up - self.nominal), np.abs(down - self.nominal)).max(axis=1)
         for k in np.flatnonzero(largest > SAME * np.abs(self.nominal).max(axis=1)):
             data = {"hi_data": up[k].tolist(), "lo_data": down[k].tolist()}
             self.samples[k]["modifiers"].append({"name": name, "type": "histosys", "data": data})
+        taken = "one standard deviation" if step == 1 else f"{step:.3g} standard deviations, extended linearly to one"
         self.losses.append(
-            f"'{name}' moves shapes: a workspace holds templates at plus and minus one standard deviation, and "
-            "interpolates between them in its own way"
+            f"'{name}' moves shapes: the workspace holds templates at plus and minus {taken}, and interpolates between "
+            "them in its own way"
         )
 
     def add_simulation(self, channel: str) -> None:

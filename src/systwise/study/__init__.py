@@ -52,7 +52,7 @@ from systwise.study._significance_records import (
 )
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
-from systwise.study._stored_templates import StoredTemplates
+from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
@@ -101,6 +101,7 @@ __all__ = [
     "make_plan",
     "merge_settings",
     "merge_studies",
+    "nominal_variances",
     "parse_assignment",
     "parse_point",
     "read_config",

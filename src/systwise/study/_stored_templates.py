@@ -227,9 +227,7 @@ def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: turned(value) for name, value in record.items()}
 
 
-def nominal_variances(
-    templates: Templates, nuisances: tuple[Nuisance, ...]
-) -> Float64[np.ndarray, "component bin"]:
+def nominal_variances(templates: Templates, nuisances: tuple[Nuisance, ...]) -> Float64[np.ndarray, "component bin"]:
     """Return the variances of the templates at the nominal point."""
     nominal = [n.nominal for n in nuisances if n.name in templates.nuisances]
     variances = templates.variances[0]

@@ -1,0 +1,29 @@
+"""What leaves this package for others: workspaces, histograms, networks, predictions. Trains and measures nothing.
+
+What to use when: `export_pyhf` for a HistFactory workspace with the loss of the translation measured
+(`histfactory_workspace` and `compare` for a model of your own); `export_cabinetry` for histograms and a
+configuration; `to_hist` for histograms in Python.
+"""
+
+from systwise.export._cabinetry import export_cabinetry
+from systwise.export._choice import choose_model, choose_templates
+from systwise.export._hist import to_hist
+from systwise.export._pyhf import export_pyhf, translate
+from systwise.export._refit import Comparison, Refit, compare
+from systwise.export._run import run_export
+from systwise.export._workspace import Workspace, histfactory_workspace
+
+__all__ = [
+    "Comparison",
+    "Refit",
+    "Workspace",
+    "choose_model",
+    "choose_templates",
+    "compare",
+    "export_cabinetry",
+    "export_pyhf",
+    "histfactory_workspace",
+    "run_export",
+    "to_hist",
+    "translate",
+]
