@@ -324,6 +324,54 @@ def export(
 
 
 @app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="RUNDIR/models/NAME.eqx, or an ONNX file.")],
+    files: Annotated[list[Path], typer.Argument(help="Parquet, csv, ROOT or HDF5 with the features as columns.")],
+    name: Annotated[str, typer.Option(help="The new column.")] = "score",
+    nuisance: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Hypothesis of a score that is told it. Repeatable.")
+    ] = [],  # noqa: B006
+    features: Annotated[str | None, typer.Option(help="Columns in order, for an ONNX file of another program.")] = None,
+    friend: Annotated[
+        str | None, typer.Option(metavar="ID", help="Write this column and the score only, not the whole file.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the new files (default: beside).")] = None,
+    tree: Annotated[str | None, typer.Option(help="ROOT tree or HDF5 group.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the files themselves.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace new files that are there.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Append a model's score to files of events; new files, unless --in-place.
+
+    A model of several folds gives the mean of its networks, for events that none of them was trained on.
+    """
+    with one_sentence(debug):
+        _prepare_process()
+        from systwise.export import predict as score_files
+        from systwise.study import parse_point
+
+        point = {key: value for text in nuisance for key, value in parse_point(text).items()}
+        names = [part.strip() for part in features.split(",")] if features else None
+        console = Console()
+        with progress_bars(console) as progress:
+            done = score_files(
+                model,
+                files,
+                name=name,
+                nuisances=point,
+                features=names,
+                friend=friend,
+                folder=out,
+                tree=tree,
+                in_place=in_place,
+                force=force,
+                progress=progress,
+            )
+        for path, count in done.items():
+            console.print(f"{_escape(str(path))}: {count} events", soft_wrap=True)
+
+
+@app.command()
 def cases(debug: Debug = False) -> None:
     """List the physics cases and their settings."""
     with one_sentence(debug):

@@ -8,13 +8,14 @@ from typing import Any
 
 from systwise.errors import ConfigError
 from systwise.export._cabinetry import export_cabinetry
-from systwise.export._choice import choose_templates
+from systwise.export._choice import choose_model, choose_templates
+from systwise.export._onnx import export_onnx
 from systwise.export._pyhf import about_path, export_pyhf, shown
 from systwise.export._refit import Comparison
 from systwise.registry import suggestion
 from systwise.study import StoredTemplates
 
-FORMATS = ("pyhf", "cabinetry")
+FORMATS = ("pyhf", "cabinetry", "onnx")
 
 
 def run_export(
@@ -45,6 +46,9 @@ def run_export(
     """
     if kind not in FORMATS:
         raise ConfigError(f"unknown format '{kind}'{suggestion(kind, list(FORMATS))} (known: {', '.join(FORMATS)})")
+    if kind == "onnx":
+        files = export_onnx(choose_model(run, chosen.get("strategy"), chosen.get("seed")), out, folds)  # type: ignore[arg-type]
+        return [f"{file}: scores agree with onnxruntime's to {difference:.1e}" for file, difference in files.items()]
     path = choose_templates(run, **chosen)
     stored = StoredTemplates.load(path)
     write = export_pyhf if kind == "pyhf" else export_cabinetry

@@ -1,12 +1,12 @@
 """Networks, the training loop and a file a strategy; out comes an observable."""
 
 from systwise.learn._game import TrainingSettings
-from systwise.learn._network import NetworkSettings
+from systwise.learn._network import ACTIVATIONS, AbstractNetwork, Blind, Halves, NetworkSettings, Scaler, Told
 from systwise.learn._observable import AbstractObservable, NetworkObservable
 from systwise.learn._ratio import AbstractRatioObservable, RatioObservable
 from systwise.learn._ratio_calibration import reference_draw
 from systwise.learn._ratio_diagnostics import RatioDiagnostics, ratio_diagnostics
-from systwise.learn._saving import load_arrays, save_observable
+from systwise.learn._saving import load_arrays, load_observable, save_observable
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -19,22 +19,29 @@ from systwise.learn._training import History
 from systwise.learn._truth import TruthObservable
 
 __all__ = [
+    "ACTIVATIONS",
     "STRATEGIES",
+    "AbstractNetwork",
     "AbstractNetworkStrategy",
     "AbstractObservable",
     "AbstractRatioObservable",
     "AbstractStrategy",
+    "Blind",
+    "Halves",
     "History",
     "NetworkObservable",
     "NetworkSettings",
     "Problem",
     "RatioDiagnostics",
     "RatioObservable",
+    "Scaler",
     "Task",
+    "Told",
     "Trained",
     "TrainingSettings",
     "TruthObservable",
     "load_arrays",
+    "load_observable",
     "ratio_diagnostics",
     "reference_draw",
     "save_observable",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import equinox as eqx
 import jax
 
+from systwise.cases import AbstractCase
 from systwise.errors import DataError
 from systwise.learn._observable import AbstractObservable
+from systwise.learn._structure import observable_like, structure_of
 
 if TYPE_CHECKING:
     from systwise.learn._strategy import AbstractStrategy
@@ -17,8 +20,17 @@ if TYPE_CHECKING:
 FORMAT = "systwise/model/1"
 
 
-def save_observable(file: IO[bytes], strategy: AbstractStrategy, seed: int, observable: AbstractObservable) -> None:
-    """Write the strategy's name and settings, the seed and the arrays of `observable`."""
+def save_observable(
+    file: IO[bytes],
+    strategy: AbstractStrategy,
+    seed: int,
+    observable: AbstractObservable,
+    case: AbstractCase | None = None,
+) -> None:
+    """Write the strategy's name and settings, the seed and the arrays of `observable`.
+
+    With the case also what goes in: the features by name, and the nuisances that the score is told.
+    """
     header = {
         "format": FORMAT,
         "strategy": strategy.name,
@@ -26,9 +38,40 @@ def save_observable(file: IO[bytes], strategy: AbstractStrategy, seed: int, obse
         "seed": seed,
         "folds": observable.folds,
         "moving": observable.moving,
+        "structure": structure_of(observable),
     }
+    if case is not None:
+        told = [{"name": n.name, "nominal": n.nominal, "training": n.training} for n in case.shape_nuisances]
+        header |= {"case": case.name, "features": list(case.features), "nuisances": told}
     file.write(json.dumps(header).encode() + b"\n")
     eqx.tree_serialise_leaves(file, eqx.filter(observable, eqx.is_array))
+
+
+def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
+    """Return the header and the networks of a file that a run left in `models/`.
+
+    Raises:
+        DataError: the file is missing, damaged, or holds something else than networks of features.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            header = json.loads(file.readline())
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
+                raise ValueError("it does not begin as one")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of a run's folder models") from None
+    except ValueError as error:
+        raise DataError(f"{path}: is no saved model ({error}); give a file of a run's folder models") from None
+    if "features" not in header:
+        raise DataError(f"{path}: was saved by an earlier version, which did not note the features; train it again")
+    if header["structure"] is None:
+        raise DataError(
+            f"{path}: the score of strategy '{header['strategy']}' is no network of an event's features that gives one "
+            "number; choose a strategy that trains a classifier"
+        )
+    like = observable_like(header["structure"], header["folds"], header["moving"])
+    with Path(path).open("rb") as file:
+        return load_arrays(file, like)
 
 
 def load_arrays(file: IO[bytes], like: AbstractObservable) -> tuple[dict, AbstractObservable]:

@@ -52,7 +52,7 @@ from systwise.study._significance_records import (
 )
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
-from systwise.study._stored_templates import StoredTemplates, nominal_variances
+from systwise.study._stored_templates import StoredTemplates, current_versions, nominal_variances
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
@@ -98,6 +98,7 @@ __all__ = [
     "TrainingHistory",
     "build_case",
     "build_strategies",
+    "current_versions",
     "make_plan",
     "merge_settings",
     "merge_studies",

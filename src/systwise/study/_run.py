@@ -171,7 +171,7 @@ def run_unit(
         label = strategy.name
         if len(points) < len(plan.points):
             label += "@" + ",".join(f"{name}={points[0][name]:.4g}" for name in plan.nuisance_values(points[0]))
-        store.save_model(special, label, seed, made.observable)
+        store.save_model(special, label, seed, made.observable, plan.case)
         steps_a_pass = _steps_a_pass(plan, special)
         if shown:
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
@@ -201,7 +201,7 @@ def _tabulate(
             made = strategy.fit(other.problem, seed, relabelled(progress, f"{strategy.name}, {name}"))
             unit.train_seconds += made.seconds
             score = made.observable
-            store.save_model(strategy, f"{strategy.name}-{name}", seed, score)
+            store.save_model(strategy, f"{strategy.name}-{name}", seed, score, other.case)
         start = time.perf_counter()
         unit.tables[name] = channel_table(name, other, strategy.name, seed, score, progress)
         unit.score_seconds += time.perf_counter() - start

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from systwise.atomic import write_atomically
+from systwise.cases import AbstractCase
 from systwise.errors import ConfigError, FitError
 from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
@@ -56,10 +57,17 @@ class Store:
         """Let the directory go."""
         (self.path / LOCK).unlink(missing_ok=True)
 
-    def save_model(self, strategy: AbstractStrategy, label: str, seed: int, observable: AbstractObservable) -> None:
-        """Write a trained observable to `models/<label>-seed<seed>.eqx`."""
+    def save_model(
+        self,
+        strategy: AbstractStrategy,
+        label: str,
+        seed: int,
+        observable: AbstractObservable,
+        case: AbstractCase | None = None,
+    ) -> None:
+        """Write a trained observable of a case to `models/<label>-seed<seed>.eqx`."""
         target = self.path / "models" / f"{label}-seed{seed}.eqx"
-        write_atomically(target, lambda file: save_observable(file, strategy, seed, observable))
+        write_atomically(target, lambda file: save_observable(file, strategy, seed, observable, case))
 
     def save_templates(self, label: str, templates: StoredTemplates) -> None:
         """Write templates to `templates/<label>-<observable>-<binning>-seed<seed>.npz`."""
