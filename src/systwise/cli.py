@@ -119,7 +119,7 @@ def _overrides(assignments: list[str]) -> dict[str, Any]:
 
 
 Case = Annotated[str, typer.Argument(help="A case of `systwise cases`.")]
-Strategies = Annotated[str | None, typer.Option(help="Comma-separated; all of `systwise strategies` by default.")]
+Strategies = Annotated[str | None, typer.Option(help="Comma-separated, or `all` of `systwise strategies`.")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings a strategy.")]
 Seed = Annotated[int | None, typer.Option(help="First seed.")]
 True_ = Annotated[

@@ -266,6 +266,11 @@ class AbstractCase(abc.ABC):
         """
         raise ConfigError(f"case '{self.name}' has no generator; `systwise vary` writes its events to a file")
 
+    @property
+    def smooth(self) -> bool:
+        """Whether events are smooth functions of continuous nuisances: not where a selection cuts on what moves."""
+        return type(self).select is AbstractCase.select
+
     def select(self, events: Events) -> Events:
         """Set the weights of events that fail the selection to zero (no selection by default)."""
         return events

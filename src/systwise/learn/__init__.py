@@ -1,5 +1,6 @@
 """Networks, the training loop and a file a strategy; out comes an observable."""
 
+from systwise.learn._bins import AbstractDiscreteObservable, BinObservable
 from systwise.learn._game import TrainingSettings
 from systwise.learn._network import ACTIVATIONS, AbstractNetwork, Blind, Halves, NetworkSettings, Scaler, Told
 from systwise.learn._observable import AbstractObservable, NetworkObservable
@@ -21,11 +22,13 @@ from systwise.learn._truth import TruthObservable
 __all__ = [
     "ACTIVATIONS",
     "STRATEGIES",
+    "AbstractDiscreteObservable",
     "AbstractNetwork",
     "AbstractNetworkStrategy",
     "AbstractObservable",
     "AbstractRatioObservable",
     "AbstractStrategy",
+    "BinObservable",
     "Blind",
     "Halves",
     "History",

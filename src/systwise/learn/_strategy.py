@@ -95,6 +95,7 @@ class AbstractStrategy(Settings):
         needs_nuisances: whether it exists only where a nuisance moves events.
         observables: how its score may be measured: `binned`, `anchored` at fixed hypotheses, `unbinned`.
         is_yardstick: whether it uses what no measurement has, and so does not compete.
+        by_default: whether a study runs it without being asked; `all` asks for every one.
     """
 
     name: ClassVar[str]
@@ -105,6 +106,7 @@ class AbstractStrategy(Settings):
     needs_truth: ClassVar[bool] = False
     needs_nuisances: ClassVar[bool] = False
     is_yardstick: ClassVar[bool] = False
+    by_default: ClassVar[bool] = True
     observables: ClassVar[tuple[str, ...]] = ("binned",)
 
     @abc.abstractmethod
@@ -207,7 +209,7 @@ def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
         draw,
         training,
         problem.split.stopping(fold),
-        problem.checkpoints,
+        checkpoints=problem.checkpoints,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -18,25 +18,28 @@ from systwise.cases import AbstractCase, Progress
 from systwise.errors import DataError
 from systwise.events import Events, EventTable
 from systwise.learn._checkpoints import Checkpoint, Checkpoints, Course
-from systwise.learn._game import AbstractGame, Batch, Draw, make_batch
+from systwise.learn._game import AbstractGame, Draw, make_batch
 from systwise.learn._schedule import CHUNK_STEPS
-from systwise.learn._task import Task
 from systwise.random import named_key
 
 EVALUATION_BLOCK = 8192
 EVALUATION_EVENTS = 65_536
 
+BatchMaker = Callable[[AbstractCase, PyTree, Draw, Events, Key[Array, ""]], PyTree]
+"""`maker(case, task, draw, events, key)` returns what a step sees of its events; pure JAX, and hashable."""
+
 
 def train_chunk(
     game: AbstractGame,
     case: AbstractCase,
-    task: Task,
+    task: PyTree,
     draw: Draw,
     players: PyTree,
     state: PyTree,
     events: Events,
     controls: Float[Array, "step control"],
     key: Key[Array, ""],
+    batches: BatchMaker = make_batch,
 ) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
     """Make `step` steps over `events`, whose arrays are `[step * batch, ...]`.
 
@@ -44,7 +47,7 @@ def train_chunk(
     """
     arrays, static = eqx.partition(players, eqx.is_array)
     arrays, state, losses = _compiled_chunk(
-        game, case, _Frozen.of(static), task, draw, arrays, state, events, controls, key
+        game, case, _Frozen.of(static), batches, task, draw, arrays, state, events, controls, key
     )
     return eqx.combine(arrays, static), state, losses
 
@@ -65,12 +68,13 @@ class _Frozen:
         return eqx.combine(arrays, jax.tree.unflatten(self.structure, self.leaves))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _compiled_chunk(
     game: AbstractGame,
     case: AbstractCase,
     static: _Frozen,
-    task: Task,
+    batches: BatchMaker,
+    task: PyTree,
     draw: Draw,
     arrays: PyTree,
     state: PyTree,
@@ -79,15 +83,15 @@ def _compiled_chunk(
     key: Key[Array, ""],
 ) -> tuple[PyTree, PyTree, Float[Array, " step"]]:
     steps = controls.shape[0]
-    batches = jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), events)
+    parts = jax.tree.map(lambda a: a.reshape(steps, a.shape[0] // steps, *a.shape[1:]), events)
 
     def one(carry: tuple[PyTree, PyTree], step: tuple[Events, Array, Array]) -> tuple[tuple[PyTree, PyTree], Array]:
         events, controls, key = step
-        made = functools.partial(make_batch, case, task, draw, events)
+        made = functools.partial(batches, case, task, draw, events)
         players, state, loss = game.step(static.joined_to(carry[0]), carry[1], made, controls, key)
         return (eqx.filter(players, eqx.is_array), state), loss
 
-    (arrays, state), losses = jax.lax.scan(one, (arrays, state), (batches, controls, jax.random.split(key, steps)))
+    (arrays, state), losses = jax.lax.scan(one, (arrays, state), (parts, controls, jax.random.split(key, steps)))
     return arrays, state, losses
 
 
@@ -96,26 +100,42 @@ def _compiled_begin(game: AbstractGame, static: _Frozen, arrays: PyTree) -> PyTr
     return game.begin(static.joined_to(arrays))
 
 
-_compiled_batch = jax.jit(make_batch, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _compiled_batch(
+    batches: BatchMaker, case: AbstractCase, task: PyTree, draw: Draw, events: Events, key: Key[Array, ""]
+) -> PyTree:
+    return batches(case, task, draw, events, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _compiled_score(
-    game: AbstractGame, static: _Frozen, arrays: PyTree, batch: Batch, controls: Float[Array, " control"]
+    game: AbstractGame, static: _Frozen, arrays: PyTree, batch: PyTree, controls: Float[Array, " control"]
 ) -> Float[Array, ""]:
     return game.score(static.joined_to(arrays), batch, controls)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What a training needs besides the rules: the events, and where nuisances are drawn."""
+    """What a training needs besides the rules: the events, and where nuisances are drawn.
+
+    Attributes:
+        case: how nuisances move events.
+        table: all events.
+        task: what events weigh, as `batches` wants it.
+        draw: nuisance values seen in training.
+        training: events to descend on.
+        stopping: events that decide when to stop.
+        batches: makes what a step of the game sees of its events.
+        checkpoints: where the training is kept as it goes; None: nowhere.
+    """
 
     case: AbstractCase
     table: EventTable
-    task: Task
+    task: PyTree
     draw: Draw
     training: np.ndarray
     stopping: np.ndarray
+    batches: BatchMaker = make_batch
     checkpoints: Checkpoints | None = None
 
     def checkpoint(
@@ -125,7 +145,7 @@ class Lesson:
         if self.checkpoints is None:
             return None
         identity = {
-            "game": repr(game),
+            "game": [repr(game), repr(self.batches)],
             "case": [self.case.name, self.case.settings.model_dump(mode="json")],
             "data": self.table.fingerprint,
             "seed": seed,
@@ -223,6 +243,7 @@ def train(
             events,
             jnp.asarray(told),
             jax.random.fold_in(key, chunk + 1),
+            lesson.batches,
         )
         if recent:
             # One chunk ahead of the device and no more, else waiting events would pile up.
@@ -264,16 +285,16 @@ def _begin(game: AbstractGame, players: PyTree) -> PyTree:
     return _compiled_begin(game, _Frozen.of(static), arrays)
 
 
-def _validation_batches(lesson: Lesson, key: Key[Array, ""]) -> list[Batch]:
+def _validation_batches(lesson: Lesson, key: Key[Array, ""]) -> list[PyTree]:
     """Return the validation events, varied once: every evaluation sees the same nuisance draws."""
     blocks = lesson.table.blocks(lesson.stopping[:EVALUATION_EVENTS], EVALUATION_BLOCK)
     return [
-        _compiled_batch(lesson.case, lesson.task, lesson.draw, events, jax.random.fold_in(key, number))
+        _compiled_batch(lesson.batches, lesson.case, lesson.task, lesson.draw, events, jax.random.fold_in(key, number))
         for number, (_, events) in enumerate(blocks)
     ]
 
 
-def _validate(game: AbstractGame, players: PyTree, batches: list[Batch], controls: Float[Array, " control"]) -> float:
+def _validate(game: AbstractGame, players: PyTree, batches: list[PyTree], controls: Float[Array, " control"]) -> float:
     """Return the validation loss, summed over events."""
     arrays, static = eqx.partition(players, eqx.is_array)
     frozen = _Frozen.of(static)

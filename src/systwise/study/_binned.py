@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from systwise.cases import Progress, relabelled
-from systwise.learn import AbstractObservable
+from systwise.learn import AbstractDiscreteObservable, AbstractObservable
 from systwise.study._binning import choose_edges, uniform_bins
 from systwise.study._measure import Setup
 from systwise.study._plan import Plan
 from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, grid_points, score
 
 
-def fine_grid(plan: Plan) -> FineGrid:
-    """Return the fine bins in which the study's uniform binning is exact."""
-    return FineGrid.holding(uniform_bins(plan.settings.binning, plan.case))
+def own_bins(observable: AbstractObservable) -> int | None:
+    """Return the number of values of an observable that has a few only; None for a continuous score."""
+    return observable.bins if isinstance(observable, AbstractDiscreteObservable) else None
+
+
+def fine_grid(plan: Plan, observable: AbstractObservable) -> FineGrid:
+    """Return the fine bins in which the study's uniform binning, or the observable's own, is exact."""
+    return FineGrid.holding(own_bins(observable) or uniform_bins(plan.settings.binning, plan.case))
 
 
 def moves(plan: Plan, observable: AbstractObservable) -> bool:
@@ -45,7 +50,7 @@ def binned_setups(
             np.flatnonzero(mask),
             plan.split.scorer,
             pairs,
-            grid=fine_grid(plan),
+            grid=fine_grid(plan, observable),
             progress=relabelled(progress, f"score {strategy}"),
         )
         return table.scaled_to(plan.yields(pairs.z_true, progress))
@@ -54,7 +59,9 @@ def binned_setups(
     choosing = scored(plan.split.binning, [], False)
     setups, warnings = [], []
     for name in plan.settings.binning.names or plan.case.defaults.binnings:
-        edges, said = choose_edges(name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring)
+        edges, said = choose_edges(
+            name, plan.settings.binning, plan.case, plan.nuisances, choosing, measuring, own_bins(observable)
+        )
         warnings += [f"{strategy}, {name} binning: {warning}" for warning in said]
         templates = build_templates(
             measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=moving

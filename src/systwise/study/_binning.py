@@ -25,6 +25,7 @@ def choose_edges(
     nuisances: tuple[Nuisance, ...],
     choosing: ScoreTable,
     measuring: ScoreTable,
+    own: int | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Return the edges of the binning `name`, and warnings where bins were merged or are thinly filled.
 
@@ -35,10 +36,11 @@ def choose_edges(
         nuisances: with the anchors at which both tables were scored.
         choosing: scores of events that the templates do not use; edges are chosen on these.
         measuring: scores of the template events; they only merge bins that would be too empty.
+        own: bins of an observable that is made of bins, which `uniform` leaves as they are.
     """
     components, bins = case.components, settings.optimised or case.defaults.optimised_bins
     if name == "uniform":
-        edges = uniform_edges(uniform_bins(settings, case))
+        edges = uniform_edges(own or uniform_bins(settings, case))
     elif name == "optimised":
         edges = optimised_edges(choosing, components, nuisances, case.constraints, bins, minimum=settings.minimum)
     elif name == "signal_quantiles":

@@ -41,10 +41,15 @@ class Setup:
     joint: JointBinning | None = None
 
 
-def room(plan: Plan) -> int:
-    """Return the bins to compile for: one compilation serves every binning of the study."""
+def room(plan: Plan, own: int = 0) -> int:
+    """Return the bins to compile for: one compilation serves every binning of the study with at most so many bins.
+
+    Args:
+        plan: the study.
+        own: bins of an observable that brings its own.
+    """
     bins = plan.settings.binning.optimised or plan.case.defaults.optimised_bins
-    return 16 * -(-max(bins, uniform_bins(plan.settings.binning, plan.case)) // 16)
+    return 16 * -(-max(bins, uniform_bins(plan.settings.binning, plan.case), own) // 16)
 
 
 def cells_room(bins: int) -> int:
@@ -73,7 +78,7 @@ def build_model(
         list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
-        room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan)),
+        room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan, templates.bins)),
         normalisations=plan.case.normalisations,
         variances=None if simulation is None else variances if simulation else np.zeros_like(variances),
     )

@@ -100,7 +100,7 @@ class StudySettings(Settings):
     case: dict[str, Any] = Field(default_factory=dict)
     """Settings of the case, see `systwise cases`."""
     strategies: tuple[str, ...] | None = None
-    """Strategies to run; null: all that exist for the case."""
+    """Strategies to run; `[all]`: all that exist for the case; null: those of them that are run by default."""
     strategy: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of single strategies, by name, see `systwise strategies`."""
     network: dict[str, Any] = Field(default_factory=dict)
@@ -256,8 +256,9 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
     for name in settings.strategy:
         STRATEGIES.get(name)
     wanted = settings.strategies
-    if wanted is None:
-        wanted = tuple(n for n in known if case.truth is not None or not STRATEGIES.get(n).needs_truth)
+    if wanted is None or wanted == ("all",):
+        wanted = tuple(n for n in known if wanted is not None or STRATEGIES.get(n).by_default)
+        wanted = tuple(n for n in wanted if case.truth is not None or not STRATEGIES.get(n).needs_truth)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
         if case.components.alternative is not None:

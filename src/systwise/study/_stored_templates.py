@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
+from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
 from systwise.fit import Convention, Data, Model, study_auxiliary
 from systwise.parameters import (
@@ -30,7 +31,6 @@ from systwise.parameters import (
     Nuisance,
     UniformConstraint,
 )
-from systwise.study._atomic import write_atomically
 from systwise.templates import Templates
 
 FORMAT = "systwise/templates/1"

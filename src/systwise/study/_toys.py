@@ -258,13 +258,15 @@ def _data_set(
         cells = joint_score(observable, plan.case, table, rows, None, z[None], one.setup.joint)
         return Data(cells.sums[0].sum(axis=0), auxiliary)
     if not templates.moving:
-        scored = score(observable, plan.case, table, rows, None, Pairs(z[None], z[None]), grid=fine_grid(plan))
+        scored = score(
+            observable, plan.case, table, rows, None, Pairs(z[None], z[None]), grid=fine_grid(plan, observable)
+        )
         return Data(scored.rebin(templates.edges)[0][0].sum(axis=0), auxiliary)
     point = {nuisance.name: float(value) for nuisance, value in zip(plan.nuisances, z, strict=True)}
     every = anchor_pairs(plan.nuisances, [point], moving=True)
     chosen = [every.find(z, every.z_hypothesis[i]) for at in every.at_true(plan.nuisances, z) for i in at]
     pairs = Pairs(every.z_true[chosen], every.z_hypothesis[chosen])
-    scored = score(observable, plan.case, table, rows, None, pairs, grid=fine_grid(plan))
+    scored = score(observable, plan.case, table, rows, None, pairs, grid=fine_grid(plan, observable))
     binned = scored.rebin(templates.edges)[0].sum(axis=1)
     splits = np.cumsum([len(n.anchors) for n in plan.nuisances if n.kind != "norm"])[:-1]
     return Data(tuple(np.split(binned, splits)), auxiliary)

@@ -1,0 +1,129 @@
+"""Inference-aware bins: the profiled uncertainty itself is the loss (INFERNO, arXiv:1806.04743)."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Int
+from pydantic import Field
+from scipy.optimize import linear_sum_assignment
+
+from systwise.cases import AbstractCase, Progress, no_progress, relabelled
+from systwise.learn._bins import BinNetwork, stack_bins
+from systwise.learn._game import TrainingSettings
+from systwise.learn._network import NetworkSettings, multilayer
+from systwise.learn._schedule import count_steps, learning_rates
+from systwise.learn._slopes import expected_yields, sloped_batch
+from systwise.learn._strategy import STRATEGIES, AbstractNetworkStrategy, Problem, Trained, feature_scaler
+from systwise.learn._training import History, Lesson, train
+from systwise.learn._variance_game import Binner, ProfiledVariance, prior_of
+from systwise.random import named_key
+
+RANKING_EVENTS = 200_000
+"""Events at most that put the bins in order."""
+
+
+@STRATEGIES.register
+class InferenceAware(AbstractNetworkStrategy):
+    """Let a network sort events into a few bins so that the profiled uncertainty is smallest.
+
+    Bins are soft in training, a softmax over the network's outputs, and the most probable one in the measurement,
+    which takes them as they are.
+    """
+
+    name = "inference_aware"
+    summary = "bins chosen by the network so that the profiled uncertainty is smallest (INFERNO, arXiv:1806.04743)"
+    order = 45
+    by_default = False
+
+    network: NetworkSettings = Field(default_factory=lambda: NetworkSettings(layers=2, width=64))
+    """The network; a softmax over its outputs gives the soft bins."""
+    training: TrainingSettings = Field(
+        default_factory=lambda: TrainingSettings(
+            batch=8192, passes=12.0, minimum_steps=600, patience=None, weight_decay=0.0
+        )
+    )
+    """How it descends. The loss is no mean over events: a small batch takes its noise for information."""
+    bins: int = Field(10, ge=2, le=64)
+    """Bins."""
+    temperature: float = Field(0.1, gt=0)
+    """Temperature of the softmax; the lower, the harder are the bins that training sees."""
+    start_temperature: float = Field(1.0, gt=0)
+    """Temperature at the start, from which it falls geometrically over the first half of the steps."""
+
+    def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
+        """Train one network a fold and put the bins in order of their signal.
+
+        Raises:
+            DataError: the reference hypothesis expects no events, or the loss is not finite.
+        """
+        what = (self, seed)
+        if what in problem.done:
+            return dataclasses.replace(problem.done[what], seconds=0.0)
+        start = time.perf_counter()
+        draw = problem.nominal_draw()
+        yields, prior = expected_yields(problem.case, problem.table, _vary), prior_of(problem.case)
+        game, folds = ProfiledVariance(self.training, self.temperature), problem.split.folds
+        networks: list[BinNetwork] = []
+        histories: list[History] = []
+        for fold in range(folds):
+            training, stopping = problem.split.training(fold), problem.split.stopping(fold)
+            lesson = Lesson(problem.case, problem.table, yields, draw, training, stopping, sloped_batch)
+            # All folds start alike, so that their bins stay comparable.
+            fresh = BinNetwork(
+                feature_scaler(problem, training, told=True),
+                multilayer(self.network, len(problem.case.features), self.bins, named_key(seed, "network", 0)),
+            )
+            label = relabelled(progress, f"{self.name} {fold + 1}/{folds}" if folds > 1 else self.name)
+            controls = self._controls(count_steps(self.training, len(training)))
+            binner, history = train(game, Binner(fresh, prior), lesson, controls, seed, ("train", fold), label)
+            networks.append(binner.network)
+            histories.append(history)
+        observable = stack_bins(networks, bin_ranks(problem, networks))
+        problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
+        return problem.done[what]
+
+    def _controls(self, steps: int) -> np.ndarray:
+        """Return learning rate and temperature of every step, `[step, 2]`."""
+        place = np.minimum(1.0, 2 * np.arange(steps) / steps)
+        temperature = self.start_temperature * (self.temperature / self.start_temperature) ** place
+        return np.stack([learning_rates(self.training, steps), temperature], axis=1)
+
+
+@eqx.filter_jit
+def _vary(case: AbstractCase, events: Any, z: Any) -> Any:
+    return case.vary(events, z)
+
+
+@eqx.filter_jit
+def _outputs(networks: list[BinNetwork], case: AbstractCase, events: Any, z: Any) -> Any:
+    varied = case.vary(events, z)
+    return [jax.numpy.argmax(network(varied.features), axis=-1) for network in networks], varied.weights
+
+
+def bin_ranks(problem: Problem, networks: list[BinNetwork]) -> Int[np.ndarray, "fold output"]:
+    """Return the bin of each network's outputs, in increasing order of the signal in the bin.
+
+    The outputs of different folds are matched to those of the first, so that most events are in the same bin
+    whichever network sorts them.
+    """
+    count = networks[0].mlp.out_size
+    rows = problem.split.training(0)
+    rows = rows[:: max(1, len(rows) // RANKING_EVENTS)]
+    signal, background = problem.case.components.contrast()
+    sums, shared = np.zeros((2, count)), np.zeros((len(networks), count, count))
+    nominal = np.asarray(problem.nominal, np.float32)
+    for _, events in problem.table.blocks(rows, 65_536):
+        outputs, weights = jax.device_get(_outputs(networks, problem.case, events, nominal))
+        for row, hypothesis in enumerate((signal, background)):
+            sums[row] += np.bincount(outputs[0], weights @ hypothesis, count)
+        for fold, own in enumerate(outputs):
+            np.add.at(shared[fold], (own, outputs[0]), 1.0)
+    fraction = np.divide(sums[0], sums[1], out=np.full(count, -np.inf), where=sums[1] > 0)
+    order = np.argsort(np.argsort(fraction, kind="stable"))
+    return np.stack([order[linear_sum_assignment(-table)[1]] for table in shared])
