@@ -101,11 +101,20 @@ def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: 
     z = jnp.where(draw.constant, z, at)
     varied = case.vary(events, z)
     weights = task.weights(varied)
-    features = [case.with_sample_values(varied.features, theta, at) for theta in task.hypotheses]
     classes = weights.shape[1]
     # A mean over twice the events keeps its value.
     own = [classes * weights * jnp.eye(classes, dtype=weights.dtype)[k] for k in range(classes)]
-    return Batch(jnp.concatenate(features), jnp.tile(z, (classes, 1)), jnp.concatenate(own))
+    features = seen_features(case, task, varied, at)
+    return Batch(features, jnp.tile(z, (classes, 1)), jnp.concatenate(own))
+
+
+def seen_features(
+    case: AbstractCase, task: Task, varied: Events, z: Float[Array, "event nuisance"]
+) -> Float[Array, "row feature"]:
+    """Return what a network sees of events varied to `z`, once a hypothesis where features belong to the sample."""
+    if not case.sample_features or task.hypotheses is None:
+        return varied.features
+    return jnp.concatenate([case.with_sample_values(varied.features, theta, z) for theta in task.hypotheses])
 
 
 def prior_draw(case: AbstractCase, key: Key[Array, ""], count: int) -> Float[Array, "event nuisance"]:
@@ -168,7 +177,8 @@ class AbstractGame(abc.ABC):
     """The rules of a training: who the players are and what one step does.
 
     Games are frozen dataclasses: hashable, static under `jit`. What changes from step to step or is
-    scanned over (learning rates, the strength of an adversary) comes in `controls`.
+    scanned over (learning rates, the strength of an adversary) comes in `controls`. What a batch is, the lesson's
+    `batches` says.
     """
 
     settings: TrainingSettings
@@ -182,14 +192,14 @@ class AbstractGame(abc.ABC):
         self,
         players: PyTree,
         state: PyTree,
-        batch: Callable[[Key[Array, ""]], Batch],
+        batch: Callable[[Key[Array, ""]], Any],
         controls: Float[Array, " control"],
         key: Key[Array, ""],
     ) -> tuple[PyTree, PyTree, Float[Array, ""]]:
         """Make one step; `batch(key)` gives the step's events at freshly drawn nuisance values."""
 
     @abc.abstractmethod
-    def score(self, players: PyTree, batch: Batch, controls: Float[Array, " control"]) -> Float[Array, ""]:
+    def score(self, players: PyTree, batch: Any, controls: Float[Array, " control"]) -> Float[Array, ""]:
         """Return the validation loss of a batch (a mean over events)."""
 
 

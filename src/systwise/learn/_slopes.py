@@ -22,8 +22,8 @@ from systwise.events import Events, EventTable
 from systwise.learn._game import Draw
 from systwise.parameters import Nuisance
 
-Count = Callable[[Float[Array, "event feature"], Float[Array, "event component"]], Float[Array, "bin component"]]
-"""Expected counts of features and weights."""
+Function = Callable[[Float[Array, "row feature"], Float[Array, "row weight"]], Array]
+"""Anything that is computed from features and weights: expected counts, or a score."""
 
 
 class AbstractSlope(eqx.Module):
@@ -31,38 +31,38 @@ class AbstractSlope(eqx.Module):
 
     @abc.abstractmethod
     def of(
-        self, count: Count, features: Float[Array, "event feature"], weights: Float[Array, "event component"]
-    ) -> Float[Array, "bin component"]:
-        """Return the slope of `count` at `features` and `weights`."""
+        self, function: Function, features: Float[Array, "row feature"], weights: Float[Array, "row weight"]
+    ) -> Array:
+        """Return the slope of `function` at `features` and `weights`."""
 
 
 class Tangent(AbstractSlope):
     """The exact slopes of features and weights."""
 
-    features: Float[Array, "event feature"]
-    weights: Float[Array, "event component"]
+    features: Float[Array, "row feature"]
+    weights: Float[Array, "row weight"]
 
     def of(
-        self, count: Count, features: Float[Array, "event feature"], weights: Float[Array, "event component"]
-    ) -> Float[Array, "bin component"]:
-        """Return the derivative of `count` along the tangent."""
-        return jax.jvp(count, (features, weights), (self.features, self.weights))[1]
+        self, function: Function, features: Float[Array, "row feature"], weights: Float[Array, "row weight"]
+    ) -> Array:
+        """Return the derivative of `function` along the tangent."""
+        return jax.jvp(function, (features, weights), (self.features, self.weights))[1]
 
 
 class Difference(AbstractSlope):
     """Features and weights on either side: `[side, ...]`, and the coefficients of the parabola's slope."""
 
-    features: Float[Array, "side event feature"]
-    weights: Float[Array, "side event component"]
+    features: Float[Array, "side row feature"]
+    weights: Float[Array, "side row weight"]
     coefficients: Float[Array, " place"]
 
     def of(
-        self, count: Count, features: Float[Array, "event feature"], weights: Float[Array, "event component"]
-    ) -> Float[Array, "bin component"]:
-        """Return the slope of the parabola through the counts below, here and above."""
-        below, above = (count(self.features[side], self.weights[side]) for side in (0, 1))
+        self, function: Function, features: Float[Array, "row feature"], weights: Float[Array, "row weight"]
+    ) -> Array:
+        """Return the slope of the parabola through the values below, here and above."""
+        below, above = (function(self.features[side], self.weights[side]) for side in (0, 1))
         c = self.coefficients
-        return c[0] * below + c[1] * count(features, weights) + c[2] * above
+        return c[0] * below + c[1] * function(features, weights) + c[2] * above
 
 
 class SlopedBatch(eqx.Module):

@@ -142,18 +142,9 @@ def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False) -> S
         index: training events.
         told: the network is told the nuisances, and so must not see features of the sample.
     """
-    part = index[:: max(1, len(index) // SCALER_EVENTS)]
-    task = hypothesis_task(problem.case, problem.table, index)
-    nominal = np.asarray(problem.nominal, np.float32)
-    rows, weights = [], []
-    for indices, events in problem.table.blocks(part, 65_536):
-        varied = _vary(problem.case, events, nominal)
-        rows.append(np.asarray(varied.features)[: len(indices)])
-        weights.append(np.abs(np.asarray(jax.device_get(task.weights(varied)))).sum(axis=1)[: len(indices)])
     case = problem.case
-    scaler = fit_scaler(
-        np.concatenate(rows), np.concatenate(weights), case.undefined, case.columns_of(case.log_features)
-    )
+    features, weights = nominal_events(problem, index)
+    scaler = fit_scaler(features, np.abs(weights).sum(axis=1), case.undefined, case.columns_of(case.log_features))
     if not case.sample_features:
         return scaler
     mean, width = _sample_scales(case)
@@ -162,6 +153,19 @@ def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False) -> S
     return eqx.tree_at(
         lambda s: (s.mean, s.width), scaler, (scaler.mean.at[columns].set(mean), scaler.width.at[columns].set(width))
     )
+
+
+def nominal_events(problem: Problem, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and balanced weights `[event, class]` of events at nominal, some 200,000 of them at most."""
+    part = index[:: max(1, len(index) // SCALER_EVENTS)]
+    task = hypothesis_task(problem.case, problem.table, index)
+    nominal = np.asarray(problem.nominal, np.float32)
+    rows, weights = [], []
+    for indices, events in problem.table.blocks(part, 65_536):
+        varied = _vary(problem.case, events, nominal)
+        rows.append(np.asarray(varied.features)[: len(indices)])
+        weights.append(np.asarray(jax.device_get(task.weights(varied)))[: len(indices)])
+    return np.concatenate(rows), np.concatenate(weights)
 
 
 def _sample_scales(case: AbstractCase) -> tuple[np.ndarray, np.ndarray]:

@@ -84,7 +84,7 @@ class InferenceAware(AbstractNetworkStrategy):
             binner, history = train(game, Binner(fresh, prior), lesson, controls, seed, ("train", fold), label)
             networks.append(binner.network)
             histories.append(history)
-        observable = stack_bins(networks, bin_ranks(problem, networks))
+        observable = stack_bins(networks, bin_ranks(problem, networks, self.bins))
         problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
         return problem.done[what]
 
@@ -106,13 +106,17 @@ def _outputs(networks: list[BinNetwork], case: AbstractCase, events: Any, z: Any
     return [jax.numpy.argmax(network(varied.features), axis=-1) for network in networks], varied.weights
 
 
-def bin_ranks(problem: Problem, networks: list[BinNetwork]) -> Int[np.ndarray, "fold output"]:
+def bin_ranks(problem: Problem, networks: list[BinNetwork], count: int) -> Int[np.ndarray, "fold output"]:
     """Return the bin of each network's outputs, in increasing order of the signal in the bin.
 
     The outputs of different folds are matched to those of the first, so that most events are in the same bin
     whichever network sorts them.
+
+    Args:
+        problem: the events.
+        networks: one a fold.
+        count: outputs of each.
     """
-    count = networks[0].mlp.out_size
     rows = problem.split.training(0)
     rows = rows[:: max(1, len(rows) // RANKING_EVENTS)]
     signal, background = problem.case.components.contrast()
