@@ -24,6 +24,7 @@ from systwise.learn import (
 )
 from systwise.learn import _game as game_rules
 from systwise.learn._network import NetworkSettings, evaluate, multilayer
+from systwise.learn._penalised import AbstractPenalisedStrategy
 from systwise.settings import validate
 
 SMALL = {"network": {"layers": 2, "width": 16}, "training": {"batch": 256, "passes": 1, "minimum_steps": 64}}
@@ -31,7 +32,10 @@ SMALL = {"network": {"layers": 2, "width": 16}, "training": {"batch": 256, "pass
 
 def small(name: str, **over):
     kind = STRATEGIES.get(name)
-    return validate(kind, {**(SMALL if issubclass(kind, AbstractNetworkStrategy) else {}), **over})
+    own = SMALL if issubclass(kind, AbstractNetworkStrategy) else {}
+    if issubclass(kind, AbstractPenalisedStrategy):
+        own = {**own, "lambda": 0.1}  # so few steps do not overcome a strong penalty
+    return validate(kind, {**own, **over})
 
 
 @pytest.fixture(scope="module")

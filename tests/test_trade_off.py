@@ -1,4 +1,4 @@
-"""The scan of the adversary's strength on the event-wise toy, whose two ends are known."""
+"""The scan of strengths on the event-wise toy, whose two ends are known."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scanned(tmp_path_factory):
         # As a study does: the strategy with its own strength comes first.
         plan.strategies[0].fit(plan.problem, 0)
         done = len(plan.problem.done)
-        record = scan_trade_off(plan, store, SCAN, 0, no_progress)
+        (record,) = scan_trade_off(plan, store, SCAN, 0, no_progress)
     store.close()
     names = sorted(path.name for path in (store.path / "models").iterdir())
     return plan, record, len(traces), len(plan.problem.done) - done, names
@@ -92,9 +92,23 @@ def test_nothing_is_scanned_unless_asked_and_the_strategy_must_be_there():
     pivot, nominal = (STRATEGIES.get(name)() for name in ("adversarial", "nominal"))
     assert trade_off_strategies([nominal], TradeOffSettings()) == []
     with pytest.raises(ConfigError, match=r"'adversarial' is not among the strategies of this study \(nominal\)"):
+        trade_off_strategies([nominal], TradeOffSettings(strengths=(1,), strategy="adversarial"))
+    with pytest.raises(ConfigError, match=r"\(nominal\) have no strength to scan; name one of adversarial, distance_"):
         trade_off_strategies([nominal], TradeOffSettings(strengths=(1,)))
     with pytest.raises(ConfigError, match="'nominal' has no strength to scan"):
         trade_off_strategies([nominal, pivot], TradeOffSettings(strengths=(1,), strategy="nominal"))
     scan = trade_off_strategies([nominal, pivot], TradeOffSettings(strengths=(0, 5)))
     assert [(value, strategy.strength) for value, strategy in scan] == [(0, 0), (5, 5)]
     assert scan[1][1].network == pivot.network
+
+
+def test_every_strategy_with_a_strength_is_scanned_unless_one_is_named():
+    able = [
+        STRATEGIES.get(name)() for name in ("nominal", "adversarial", "distance_correlation", "tangent_propagation")
+    ]
+    scan = trade_off_strategies(able, TradeOffSettings(strengths=(0, 2)))
+    assert [(strategy.name, value, strategy.strength) for value, strategy in scan] == [
+        (name, value, value)
+        for name in ("adversarial", "distance_correlation", "tangent_propagation")
+        for value in (0, 2)
+    ]

@@ -166,8 +166,12 @@ def trade_off_figure(trade_offs: tuple[TradeOff, ...], poi: str) -> Figure:
     strengths = np.concatenate([record.strength for record in trade_offs])
     positive = strengths[strengths > 0]
     if len(positive) and positive.max() > 20 * positive.min():
-        # Zero (no adversary) has to be on the axis too.
+        # Zero (no adversary or penalty) has to be on the axis too.
         axes[-1, 0].set_xscale("symlog", linthresh=float(positive.min()))
-    axes[-1, 0].set_xlabel(r"strength of the adversary $\lambda$")
-    axes[0, 0].set_title(", ".join(look))
+    axes[-1, 0].set_xlabel(r"strength $\lambda$")
+    if len(look) == 1:
+        axes[0, 0].set_title(next(iter(look)))
+    else:
+        handles = [Line2D([], [], color=own.colour, marker=own.marker, label=name) for name, own in look.items()]
+        axes[0, 0].legend(handles=handles, fontsize=7)
     return figure

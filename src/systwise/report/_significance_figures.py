@@ -70,7 +70,7 @@ def add_significance_figures(
     add(
         "significance_trade_off",
         "What decorrelation costs, and what it buys",
-        "Each point is one strength λ of the adversary (numbers); to the left the score moves less with the scale. "
+        "Each point is one strength λ (numbers); to the left the score moves less with the scale. "
         "Middle: dotted, statistics only; solid, scale profiled. Bottom: largest significance that a wrong scale "
         "or a hold-out fakes where the scale is held; solid, from the shape alone.",
         significance_trade_off_figure(curves),

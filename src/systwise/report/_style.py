@@ -71,15 +71,19 @@ _LOOKS = {
     "true_nuisance": Look("#717581", "D", "--"),
     "augmented": Look("#ffa90e", "s", "-"),
     "adversarial": Look("#832db6", "^", "-"),
+    "distance_correlation": Look("#92dadd", "<", "-"),
+    "moment_decomposition": Look("#b9ac70", ">", "-"),
+    "tangent_propagation": Look("#832db6", "d", "-."),
+    "inference_aware": Look("#a96b59", "v", "-"),
     "aware": Look("#bd1f01", "*", "-"),
     "ratio": Look("#e76300", "h", "-"),
     "optimal": Look("#000000", "P", ":"),
     "optimal_nominal": Look("#94a4a2", "X", ":"),
 }
 _SPARE = (
-    Look("#a96b59", "v", "-"),
-    Look("#92dadd", "<", "-"),
-    Look("#b9ac70", ">", "-."),
+    Look("#a96b59", "p", "--"),
+    Look("#92dadd", "8", "--"),
+    Look("#b9ac70", "H", "--"),
 )
 
 

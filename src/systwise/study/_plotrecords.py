@@ -215,7 +215,7 @@ class TrainingHistory(_Record):
 
 @dataclasses.dataclass(frozen=True)
 class TradeOff(_Record):
-    """What decorrelation costs: the adversarial strategy against its strength.
+    """What decorrelation costs: a strategy against the strength of its adversary or penalty.
 
     Attributes:
         strength: lambda.

@@ -119,9 +119,9 @@ def run_study(
                 plots = _extend(plots, unit)
                 results = _results(plan, units, command, time.perf_counter() - start, apart)
                 store.save(results, plots)
-            record = scan_trade_off(plan, store, settings.trade_off, seed, progress)
-            if record is not None:
-                plots = dataclasses.replace(plots, trade_offs=(*plots.trade_offs, record))
+            records = scan_trade_off(plan, store, settings.trade_off, seed, progress)
+            if records:
+                plots = dataclasses.replace(plots, trade_offs=(*plots.trade_offs, *records))
                 store.save(results, plots)
             if tables:
                 scanned, strengths = strength_tables(channels, seed, progress)

@@ -78,7 +78,7 @@ def significance_study(
         settings: tested points and fits.
         progress: told about every strategy.
         seed: seed of the trainings, and of the pseudo-experiments.
-        strengths: strength of the adversary of the strategies that have one; 0 for one without.
+        strengths: strength of the adversary or penalty of the strategies that have one; 0 for one without.
 
     Raises:
         ConfigError: no tables, channels that differ between strategies, or no point on the blind line.

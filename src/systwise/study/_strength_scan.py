@@ -1,4 +1,4 @@
-"""What decorrelation costs: the adversarial strategy trained at several strengths."""
+"""What decorrelation costs: strategies trained at several strengths of their adversary or penalty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from systwise.templates import auc
 
 def scan_trade_off(
     plan: Plan, store: Store, settings: TradeOffSettings, seed: int, progress: Progress
-) -> TradeOff | None:
+) -> tuple[TradeOff, ...]:
     """Train at every strength, and measure separation, residual dependence and uncertainty.
 
     The strength is a control of the compiled step, so that all trainings share one compilation. Models are
@@ -32,27 +32,28 @@ def scan_trade_off(
         progress: told about training and scoring.
 
     Returns:
-        One row a strength, or None where the settings ask for no strength. With the study's last true point
-        z: area under the ROC curve at z; KS distance of the background score between the nominal point and z
-        (the largest one over the anchors where z is the nominal point); sigma of the first parameter of
-        interest from Asimov data at z, in the binning named last; NaN where the fit has no two-sided interval.
+        One record a strategy, with one row a strength; none where the settings ask for no strength. With the
+        study's last true point z: area under the ROC curve at z; KS distance of the background score between the
+        nominal point and z (the largest one over the anchors where z is the nominal point); sigma of the first
+        parameter of interest from Asimov data at z, in the binning named last; NaN where the fit has no two-sided
+        interval.
 
     Raises:
         ConfigError: the strategy of the scan is not one of the study's or has no strength.
     """
-    rows = []
+    rows: dict[str, list[tuple[float, float, float, float]]] = {}
     for strength, strategy in trade_off_strategies(plan.strategies, settings):
         label = f"{strategy.name}-lambda{strength:g}"
         trained = strategy.fit(plan.problem, seed, relabelled(progress, f"train {label}"))
         store.save_model(strategy, label, seed, trained.observable)
         setups, _ = binned_setups(plan, label, seed, trained.observable, plan.points[-1:], progress)
         progress(f"fit {label}", 0, 1)
-        rows.append((strength, *_measured(plan, setups[-1])))
+        rows.setdefault(strategy.name, []).append((strength, *_measured(plan, setups[-1])))
         progress(f"fit {label}", 1, 1)
-    if not rows:
-        return None
-    strengths, areas, distances, sigmas = (np.array(column, np.float64) for column in zip(*rows, strict=True))
-    return TradeOff(strengths, areas, distances, sigmas, strategy=settings.strategy)
+    return tuple(
+        TradeOff(*(np.array(column, np.float64) for column in zip(*own, strict=True)), strategy=name)
+        for name, own in rows.items()
+    )
 
 
 def _measured(plan: Plan, setup: Setup) -> tuple[float, float, float]:

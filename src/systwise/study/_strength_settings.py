@@ -1,4 +1,4 @@
-"""Which strengths of the adversary a study scans."""
+"""Which strengths of decorrelating strategies a study scans."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pydantic import Field, field_validator
 
 from systwise.errors import ConfigError
-from systwise.learn import AbstractStrategy
+from systwise.learn import STRATEGIES, AbstractStrategy
 from systwise.settings import Settings, validate
 
 
 class TradeOffSettings(Settings):
-    """The scan of the adversary's strength."""
+    """The scan of the strength of an adversary or a penalty."""
 
     strengths: tuple[float, ...] = ()
-    """Strengths lambda, 0 for no adversary, e.g. `[0, 1, 3, 10, 30]`; one training each, none by default."""
-    strategy: str = Field("adversarial", min_length=1)
-    """Strategy that is trained, with its settings but for the strength."""
+    """Strengths lambda, 0 for no adversary or penalty, e.g. `[0, 1, 3, 10, 30]`; one training each, none by default."""
+    strategy: str | None = Field(None, min_length=1)
+    """Strategy that is trained, with its settings but for the strength; null: every one of the study that has one."""
 
     @field_validator("strengths")
     @classmethod
@@ -37,20 +37,28 @@ def trade_off_strategies(
         settings: which of them to scan, and where.
 
     Raises:
-        ConfigError: the study has no such strategy, or it has no strength.
+        ConfigError: the study has no such strategy, or none that has a strength.
     """
     if not settings.strengths:
         return []
-    chosen = next((strategy for strategy in strategies if strategy.name == settings.strategy), None)
-    if chosen is None:
-        raise ConfigError(
-            f"trade_off.strategy: '{settings.strategy}' is not among the strategies of this study "
-            f"({', '.join(s.name for s in strategies)}); add it to strategies, or leave trade_off.strengths empty"
-        )
-    field = type(chosen).model_fields.get("strength")
-    if field is None:
-        raise ConfigError(f"trade_off.strategy: '{settings.strategy}' has no strength to scan; name 'adversarial'")
-    key = field.alias or "strength"
-    tree = chosen.model_dump(by_alias=True)
-    path = f"strategy.{chosen.name}"
-    return [(strength, validate(type(chosen), {**tree, key: strength}, path)) for strength in settings.strengths]
+    named = ", ".join(s.name for s in strategies)
+    able = [s for s in strategies if "strength" in type(s).model_fields]
+    chosen = able
+    if settings.strategy is not None:
+        chosen = [s for s in strategies if s.name == settings.strategy]
+        if not chosen:
+            raise ConfigError(
+                f"trade_off.strategy: '{settings.strategy}' is not among the strategies of this study ({named}); "
+                "add it to strategies, or leave trade_off.strengths empty"
+            )
+    if not chosen or chosen[0] not in able:
+        who = f"'{settings.strategy}' has" if settings.strategy else f"the strategies of this study ({named}) have"
+        known = [n for n in STRATEGIES.names() if "strength" in STRATEGIES.get(n).model_fields]
+        raise ConfigError(f"trade_off.strategy: {who} no strength to scan; name one of {', '.join(known)}")
+    scan = []
+    for strategy in chosen:
+        key = type(strategy).model_fields["strength"].alias or "strength"
+        tree = strategy.model_dump(by_alias=True)
+        path = f"strategy.{strategy.name}"
+        scan += [(value, validate(type(strategy), {**tree, key: value}, path)) for value in settings.strengths]
+    return scan

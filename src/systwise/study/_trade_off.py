@@ -1,4 +1,4 @@
-"""What a score separates, how far the scale moves it, and how both change with the adversary's strength."""
+"""What a score separates, how far the scale moves it, and how both change with the strength of a penalty."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def describe_classifier(
         seed: labels.
         theta: alternative that is separated from the standard model.
         told: cross section that the score is told when the scale moves.
-        strength: of the adversary.
+        strength: of the adversary or penalty.
     """
     nominal_s = table.cross_section(STANDARD_MODEL, table.nominal)
     s = None if told == "sample" else nominal_s
@@ -85,7 +85,8 @@ def trade_offs(
 ) -> tuple[SignificanceTradeOff, ...]:
     """Return the curves of every family of strategies `name@...` with two strengths or more.
 
-    A strategy of strength 0, trained without an adversary, starts every family's curve.
+    A strategy of strength 0, trained without adversary or penalty, starts the curves of its family, or of every family
+    that has none of its own.
 
     Args:
         significances: records of one seed.
@@ -98,7 +99,8 @@ def trade_offs(
     families = dict.fromkeys(name.split("@")[0] for name, value in strengths.items() if value != 0)
     curves = []
     for family in families:
-        members = [*free, *(n for n, value in strengths.items() if value != 0 and n.split("@")[0] == family)]
+        start = [name for name in free if name.split("@")[0] == family] or free
+        members = [*start, *(n for n, value in strengths.items() if value != 0 and n.split("@")[0] == family)]
         known = [name for name in members if any(r.strategy == name for r in classifiers)]
         known = sorted(known, key=lambda name: strengths[name])
         if len(known) < 2:

@@ -45,11 +45,11 @@ class InferenceAware(AbstractNetworkStrategy):
     """The network; a softmax over its outputs gives the soft bins."""
     training: TrainingSettings = Field(
         default_factory=lambda: TrainingSettings(
-            batch=8192, passes=12.0, minimum_steps=600, patience=None, weight_decay=0.0
+            batch=8192, passes=8.0, learning_rate=1e-3, patience=None, weight_decay=0.0
         )
     )
     """How it descends. The loss is no mean over events: a small batch takes its noise for information."""
-    bins: int = Field(10, ge=2, le=64)
+    bins: int = Field(16, ge=2, le=64)
     """Bins."""
     temperature: float = Field(0.1, gt=0)
     """Temperature of the softmax; the lower, the harder are the bins that training sees."""

@@ -86,7 +86,7 @@ class TangentPropagation(AbstractPenalisedStrategy):
 
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings(passes=4.0, weight_decay=0.0))
     """How it descends."""
-    strength: float = Field(0.3, ge=0, alias="lambda")
+    strength: float = Field(1.0, ge=0, alias="lambda")
     """Strength lambda of the penalty; slopes are per standard deviation of the nuisance's constraint."""
 
     @property
