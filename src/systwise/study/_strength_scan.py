@@ -50,10 +50,11 @@ def scan_trade_off(
         progress(f"fit {label}", 0, 1)
         rows.setdefault(strategy.name, []).append((strength, *_measured(plan, setups[-1])))
         progress(f"fit {label}", 1, 1)
-    return tuple(
-        TradeOff(*(np.array(column, np.float64) for column in zip(*own, strict=True)), strategy=name)
-        for name, own in rows.items()
-    )
+    records = []
+    for name, own in rows.items():
+        strengths, areas, distances, sigmas = (np.array(column, np.float64) for column in zip(*own, strict=True))
+        records.append(TradeOff(strengths, areas, distances, sigmas, strategy=name))
+    return tuple(records)
 
 
 def _measured(plan: Plan, setup: Setup) -> tuple[float, float, float]:
