@@ -28,7 +28,7 @@ from systwise.settings import validate
 from systwise.study import build_strategies, resolve_settings
 from systwise.study._binned import binned_setups
 from systwise.study._plan import make_plan
-from systwise.templates import FineGrid, anchor_pairs, build_templates, score, uniform_edges, yields
+from systwise.templates import FineGrid, anchor_pairs, build_templates, merge_sparse, score, uniform_edges, yields
 
 SMALL = {
     "network": {"layers": 1, "width": 24},
@@ -54,12 +54,13 @@ def mixture() -> Problem:
 
 
 def fitted_sigma(problem: Problem, observable: BinObservable, index: np.ndarray) -> float:
-    """Return the Asimov uncertainty of the hard bins, from the events at `index`."""
+    """Return the Asimov uncertainty of the hard bins (those with events everywhere), from the events at `index`."""
     case = problem.case
     pairs = anchor_pairs(case.nuisances)
     table = score(observable, case, problem.table, index, None, pairs, grid=FineGrid.holding(observable.bins))
     table = table.scaled_to(yields(case, problem.table, np.arange(len(problem.table)), pairs.z_true))
-    templates = build_templates(table, uniform_edges(observable.bins), case.components, case.nuisances)
+    edges, _ = merge_sparse(uniform_edges(observable.bins), table, case.components, case.nuisances)
+    templates = build_templates(table, edges, case.components, case.nuisances)
     model = Model.from_templates(
         case.components,
         case.nuisances,
@@ -215,8 +216,9 @@ def test_bins_stand_in_the_middle_of_equal_bins_and_keep_apart(mixture):
     used = np.unique(
         np.asarray(observable.cell(plan.table.slice(slice(0, 60_000)), jnp.zeros((60_000, 1)), jnp.int32(0)))
     )
-    assert by_name["uniform"].bins == len(used) <= 7
-    np.testing.assert_allclose(np.asarray(by_name["uniform"].edges) * 7 % 1, 0, atol=1e-9)
+    assert by_name["uniform"].bins <= len(used) == observable.bins <= 7
+    place = np.asarray(by_name["uniform"].edges) * observable.bins
+    np.testing.assert_allclose(place, np.round(place), atol=1e-9)
     fraction = by_name["uniform"].counts[0][2, 0] / by_name["uniform"].counts[0][2, 1]
     assert np.all(np.diff(fraction) > -0.1 * fraction.max())
 
@@ -229,7 +231,7 @@ def test_outputs_of_all_folds_are_put_in_one_order():
     last = mlp.layers[-1]
     other = eqx.tree_at(lambda m: (m.layers[-1].weight, m.layers[-1].bias), mlp, (last.weight[order], last.bias[order]))
     ranks = bin_ranks(problem, [BinNetwork(scaler, mlp), BinNetwork(scaler, other)], 4)
-    np.testing.assert_array_equal(np.sort(ranks[0]), np.arange(4))
+    assert sorted(set(ranks[0].tolist())) == list(range(ranks.max() + 1))
     np.testing.assert_array_equal(ranks[1], ranks[0][order])
 
 
@@ -248,18 +250,7 @@ def test_new_strategies_run_when_asked_for(mixture):
 def test_it_reaches_the_published_uncertainty(benchmark, published):
     """INFERNO's row of the paper's table, with 3 % to spare, and not below the exact likelihood."""
     problem = problem_of("inferno-mixture", benchmark=benchmark, events=600_000)
-    observable = validate(STRATEGIES.get("inference_aware"), {}).fit(problem, 0).observable
-    sigma = math.inf
-    if observable.bins:
-        sigma = fitted_sigma(problem, merged(problem, observable), np.flatnonzero(problem.split.template))
-    assert problem.case.truth.bound(np.array([50.0]), np.array([0.0, 3.0])[: len(problem.case.nuisances)])[0] < sigma
-    assert sigma < 1.03 * published
-
-
-def merged(problem: Problem, observable: BinObservable) -> BinObservable:
-    """Return the observable without the bins that hold nearly nothing."""
-    events = problem.table.slice(problem.split.training(0))
-    cells = np.asarray(observable.cell(events, jnp.zeros((len(events.weights), 2)), jnp.int32(0)))
-    kept = np.bincount(cells, minlength=observable.bins) > 50
-    place = np.maximum(np.cumsum(kept) - 1, 0)
-    return dataclasses.replace(observable, rank=jnp.asarray(place)[observable.rank], bins=int(kept.sum()))
+    observable = STRATEGIES.get("inference_aware")().fit(problem, 0).observable
+    sigma = fitted_sigma(problem, observable, np.flatnonzero(problem.split.template))
+    exact = problem.case.truth.bound(np.array([50.0]), np.array([0.0, 3.0])[: len(problem.case.nuisances)])[0]
+    assert exact < sigma < 1.03 * published

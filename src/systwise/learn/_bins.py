@@ -68,7 +68,7 @@ def stack_bins(networks: list[BinNetwork], rank: Int[np.ndarray, "fold output"])
     return BinObservable(
         networks=eqx.combine(stacked, static[0]),
         rank=jnp.asarray(rank, jnp.int32),
-        bins=rank.shape[1],
+        bins=int(rank.max()) + 1,
         moving=False,
         folds=len(networks),
     )

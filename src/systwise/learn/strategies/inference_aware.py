@@ -26,6 +26,8 @@ from systwise.random import named_key
 
 RANKING_EVENTS = 200_000
 """Events at most that put the bins in order."""
+FEW_EVENTS = 50
+"""Effective background events among these below which an output has no bin of its own."""
 
 
 @STRATEGIES.register
@@ -107,7 +109,7 @@ def _outputs(networks: list[BinNetwork], case: AbstractCase, events: Any, z: Any
 
 
 def bin_ranks(problem: Problem, networks: list[BinNetwork], count: int) -> Int[np.ndarray, "fold output"]:
-    """Return the bin of each network's outputs, in increasing order of the signal in the bin.
+    """Return the bin of each network's outputs, in increasing order of the signal fraction in the bin.
 
     The outputs of different folds are matched to those of the first, so that most events are in the same bin
     whichever network sorts them.
@@ -119,15 +121,20 @@ def bin_ranks(problem: Problem, networks: list[BinNetwork], count: int) -> Int[n
     """
     rows = problem.split.training(0)
     rows = rows[:: max(1, len(rows) // RANKING_EVENTS)]
-    signal, background = problem.case.components.contrast()
-    sums, shared = np.zeros((2, count)), np.zeros((len(networks), count, count))
+    hypotheses = problem.case.components.contrast()
+    sums, squares, shared = np.zeros((2, count)), np.zeros((2, count)), np.zeros((len(networks), count, count))
     nominal = np.asarray(problem.nominal, np.float32)
-    for _, events in problem.table.blocks(rows, 65_536):
+    for indices, events in problem.table.blocks(rows, 65_536):
         outputs, weights = jax.device_get(_outputs(networks, problem.case, events, nominal))
-        for row, hypothesis in enumerate((signal, background)):
+        for row, hypothesis in enumerate(hypotheses):
             sums[row] += np.bincount(outputs[0], weights @ hypothesis, count)
+            squares[row] += np.bincount(outputs[0], (weights @ hypothesis) ** 2, count)
         for fold, own in enumerate(outputs):
-            np.add.at(shared[fold], (own, outputs[0]), 1.0)
-    fraction = np.divide(sums[0], sums[1], out=np.full(count, -np.inf), where=sums[1] > 0)
-    order = np.argsort(np.argsort(fraction, kind="stable"))
-    return np.stack([order[linear_sum_assignment(-table)[1]] for table in shared])
+            np.add.at(shared[fold], (own[: len(indices)], outputs[0][: len(indices)]), 1.0)
+    fraction = np.divide(sums[0], sums[1], out=np.full(count, np.inf), where=sums[1] > 0)
+    order = np.argsort(fraction, kind="stable")
+    # An output that is hardly ever the largest shares its neighbour's bin.
+    filled = (sums[1] > 0) & (sums[1] ** 2 >= FEW_EVENTS * squares[1])
+    rank = np.empty(count, int)
+    rank[order] = np.maximum(np.cumsum(filled[order]) - 1, 0)
+    return np.stack([rank[linear_sum_assignment(-table)[1]] for table in shared])
