@@ -75,7 +75,9 @@ class InferenceAware(AbstractNetworkStrategy):
         histories: list[History] = []
         for fold in range(folds):
             training, stopping = problem.split.training(fold), problem.split.stopping(fold)
-            lesson = Lesson(problem.case, problem.table, yields, draw, training, stopping, sloped_batch)
+            lesson = Lesson(
+                problem.case, problem.table, yields, draw, training, stopping, sloped_batch, problem.checkpoints
+            )
             # All folds start alike, so that their bins stay comparable.
             fresh = BinNetwork(
                 feature_scaler(problem, training, told=True),

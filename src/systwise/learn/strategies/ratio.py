@@ -130,7 +130,13 @@ class Ratio(AbstractNetworkStrategy):
         training = problem.split.training(fold)
         task = component_task(problem.table, training)
         lesson = Lesson(
-            problem.case, problem.table, task, draw, training, problem.split.stopping(fold), problem.checkpoints
+            problem.case,
+            problem.table,
+            task,
+            draw,
+            training,
+            problem.split.stopping(fold),
+            checkpoints=problem.checkpoints,
         )
         # The first member shares its name with the training of a single network.
         words = (fold,) if member == 0 else (fold, member)
