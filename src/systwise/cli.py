@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import sys
@@ -49,7 +48,7 @@ def one_sentence(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         if debug:
             raise
-        stop("interrupted; what was finished is complete on disk, run the same command with --force to start over")
+        stop("interrupted; what was finished is complete on disk: go on with --resume, or start over with --force")
     except MemoryError:
         if debug:
             raise
@@ -91,17 +90,12 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
 
 def _prepare_process() -> None:
     """Use the persistent compilation cache, and let a batch system's SIGTERM end a run cleanly."""
-    import jax
     import pooch
 
+    from systwise.compilation import keep_compiled
+
     pooch.get_logger().setLevel("WARNING")  # it would announce a download on top of the progress bar
-    folder = os.environ.get("SYSTWISE_CACHE") or str(pooch.os_cache("systwise"))
-    with contextlib.suppress(OSError):  # a read-only home is no reason to fail: it only compiles again
-        path = Path(folder) / "compiled"
-        path.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(path))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    keep_compiled()
 
     def interrupt(number: int, frame: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -132,7 +126,14 @@ Preset = Annotated[str | None, typer.Option(help="Named settings of the case, e.
 Quick = Annotated[bool, typer.Option("--quick", help="A small version, for a first look.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what the output directory holds.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Keep the pseudo-experiments done so far, run the missing ones.")
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the run in the output directory; strategies, seeds and toys may be added."
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Run on the workers of this Dask scheduler, e.g. tcp://host:8786."),
 ]
 
 
@@ -151,13 +152,15 @@ def run(
     toys: Annotated[
         int | None, typer.Option(metavar="N", help="Check coverage with N pseudo-experiments each.")
     ] = None,
+    resume: Resume = False,
+    scheduler: Scheduler = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Train all strategies, fit with each, and write results, figures and a report."""
     with one_sentence(debug):
         overrides = _given(set_, strategies, seeds, seed, true, {"count": toys})
-        _study(case, overrides, out or Path(f"systwise-{case}"), config, preset, quick, force, False)
+        _study(case, overrides, out or Path(f"systwise-{case}"), config, preset, quick, force, resume, scheduler)
 
 
 @app.command(name="toys")
@@ -177,6 +180,7 @@ def toys_command(
     preset: Preset = None,
     quick: Quick = False,
     resume: Resume = False,
+    scheduler: Scheduler = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
@@ -187,7 +191,7 @@ def toys_command(
     """
     with one_sentence(debug):
         overrides = _given(set_, strategies, seeds, seed, true, {"count": toys, "first": first})
-        _study(case, overrides, out or Path(f"systwise-{case}-toys"), config, preset, quick, force, resume)
+        _study(case, overrides, out or Path(f"systwise-{case}-toys"), config, preset, quick, force, resume, scheduler)
 
 
 @app.command()
@@ -239,6 +243,7 @@ def _study(
     quick: bool,
     force: bool,
     resume: bool,
+    scheduler: str | None,
 ) -> None:
     """Run a study, write its report and print its tables."""
     _prepare_process()
@@ -249,7 +254,16 @@ def _study(
     console = Console()
     with progress_bars(console) as progress:
         command = shlex.join(["systwise", *sys.argv[1:]])
-        results = run_study(case, settings, folder, force=force, resume=resume, progress=progress, command=command)
+        results = run_study(
+            case,
+            settings,
+            folder,
+            force=force,
+            resume=resume,
+            scheduler=scheduler,
+            progress=progress,
+            command=command,
+        )
         progress("report", 0, 1)
         start = time.perf_counter()
         page = write_report(folder)

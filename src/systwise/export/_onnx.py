@@ -15,7 +15,7 @@ from systwise.errors import ConfigError, DataError
 from systwise.export._onnx_graph import build_graph, fold_networks
 from systwise.export._optional import optional
 from systwise.learn import AbstractNetwork, Blind, Halves, NetworkObservable, Scaler, Told, load_observable
-from systwise.study import current_versions, write_atomically
+from systwise.study import versions, write_atomically
 
 TOLERANCE = 1e-5
 """Largest difference of scores, and of logits relative to the larger of their size and 1."""
@@ -72,7 +72,7 @@ def told_count(network: AbstractNetwork) -> int:
 
 def _annotate(graph: Any, header: dict[str, Any], fold: int | None) -> None:
     about = {key: header[key] for key in ("case", "strategy", "seed", "features", "nuisances", "moving", "folds")}
-    words = {**about, "fold": fold, "versions": current_versions()}
+    words = {**about, "fold": fold, "versions": versions()}
     optional("onnx").helper.set_model_props(graph, {KEY: json.dumps(words)})
 
 

@@ -1,6 +1,7 @@
 """Networks, the training loop and a file a strategy; out comes an observable."""
 
 from systwise.learn._bins import AbstractDiscreteObservable, BinObservable
+from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._game import TrainingSettings
 from systwise.learn._network import ACTIVATIONS, AbstractNetwork, Blind, Halves, NetworkSettings, Scaler, Told
 from systwise.learn._observable import AbstractObservable, NetworkObservable
@@ -30,6 +31,7 @@ __all__ = [
     "AbstractStrategy",
     "BinObservable",
     "Blind",
+    "Checkpoints",
     "Halves",
     "History",
     "NetworkObservable",

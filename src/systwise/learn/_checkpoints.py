@@ -54,9 +54,9 @@ class Course:
     over: bool = False
 
     @property
-    def arrays(self) -> PyTree:
-        """All that is not a plain number."""
-        return tuple(eqx.filter(tree, eqx.is_array) for tree in (self.players, self.state, self.best))
+    def trees(self) -> tuple[PyTree, ...]:
+        """What has to be kept: once the training is over the best networks only."""
+        return (self.best,) if self.over else (self.best, self.players, self.state)
 
 
 PLAIN = ("best_loss", "kept", "waited", "rows", "chunk", "over")
@@ -115,7 +115,7 @@ class Checkpoint:
             return
         self._written = now
         buffer = io.BytesIO()
-        eqx.tree_serialise_leaves(buffer, course.arrays)
+        eqx.tree_serialise_leaves(buffer, eqx.filter(course.trees, eqx.is_array))
         payload = buffer.getvalue()
         header: dict[str, Any] = {"format": FORMAT, "identity": self.identity}
         header["digest"] = hashlib.sha256(payload).hexdigest()
@@ -145,16 +145,14 @@ class Checkpoint:
             sound = header["format"] == FORMAT and header["digest"] == hashlib.sha256(payload).hexdigest()
             if not sound or header["identity"] != self.identity:
                 raise ValueError("its contents do not match its first line")
-            arrays = eqx.tree_deserialise_leaves(io.BytesIO(payload), fresh.arrays)
             plain = {name: header["course"][name] for name in PLAIN}
+            trees = dataclasses.replace(fresh, over=plain["over"]).trees
+            arrays, static = eqx.partition(trees, eqx.is_array)
+            loaded = eqx.combine(eqx.tree_deserialise_leaves(io.BytesIO(payload), arrays), static)
         except (ValueError, KeyError, TypeError, EOFError, RuntimeError) as error:
             raise DataError(
                 f"{self.path}: checkpoint is damaged ({error}); delete this file, and its training starts afresh"
             ) from error
         plain["rows"] = [tuple(row) for row in plain["rows"]]
-        trees = (fresh.players, fresh.state, fresh.best)
-        players, state, best = (
-            eqx.combine(loaded, eqx.filter(tree, eqx.is_array, inverse=True))
-            for loaded, tree in zip(arrays, trees, strict=True)
-        )
+        best, players, state = loaded if len(loaded) == 3 else (loaded[0], fresh.players, fresh.state)
         return Course(players, state, best, **plain)

@@ -4,6 +4,7 @@ from systwise.atomic import write_atomically
 from systwise.study._channels import ChannelTable
 from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
+from systwise.study._manifest import Manifest, versions
 from systwise.study._merge import merge_studies
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import (
@@ -52,7 +53,7 @@ from systwise.study._significance_records import (
 )
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
-from systwise.study._stored_templates import StoredTemplates, current_versions, nominal_variances
+from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
@@ -68,6 +69,7 @@ __all__ = [
     "ImpactRecord",
     "InferenceRecord",
     "LikelihoodScan",
+    "Manifest",
     "Measurement",
     "NuisanceRecord",
     "Plan",
@@ -98,7 +100,6 @@ __all__ = [
     "TrainingHistory",
     "build_case",
     "build_strategies",
-    "current_versions",
     "make_plan",
     "merge_settings",
     "merge_studies",
@@ -111,6 +112,7 @@ __all__ = [
     "run_study",
     "schema_text",
     "significance_study",
+    "versions",
     "write_atomically",
     "write_varied",
 ]

@@ -45,7 +45,9 @@ def channel_plans(plan: Plan, progress: Progress) -> dict[str, Plan]:
         if all(getattr(plan.case.settings, key) == value for key, value in changes.items()):
             plans[name] = plan
         else:
-            plans[name] = make_plan(plan.case.name, plan.settings.model_copy(update={"case": tree}), progress)
+            plans[name] = make_plan(
+                plan.case.name, plan.settings.model_copy(update={"case": tree}), progress, plan.problem.checkpoints
+            )
     return plans
 
 

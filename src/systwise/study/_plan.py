@@ -11,7 +11,7 @@ import numpy as np
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import ConfigError
 from systwise.events import EventTable, Split, check_events, split_events
-from systwise.learn import AbstractStrategy, Problem
+from systwise.learn import AbstractStrategy, Checkpoints, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Nuisance
 from systwise.study._correlations import correlated
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
@@ -76,8 +76,14 @@ class Plan:
         return np.stack([self._yields[key] for key in keys])
 
 
-def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
+def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoints: Checkpoints | None = None) -> Plan:
     """Validate all settings first, then load, check and split the events.
+
+    Args:
+        name: of the case.
+        settings: the study's settings.
+        progress: told about loading.
+        checkpoints: where trainings are kept as they go; None: nowhere.
 
     Raises:
         ConfigError: a setting is wrong; no event has been touched yet.
@@ -104,7 +110,7 @@ def make_plan(name: str, settings: StudySettings, progress: Progress) -> Plan:
         split,
         nuisances,
         grid,
-        Problem(case, table, split),
+        Problem(case, table, split, checkpoints=checkpoints),
         seconds,
     )
 

@@ -1,72 +1,29 @@
-"""Run a study: units of work (a strategy with a seed), one after the other, saved as they finish."""
+"""Run a study: units of work (a strategy with a seed), here or on a cluster, saved as they finish."""
 
 from __future__ import annotations
 
 import dataclasses
-import platform
+import hashlib
+import json
 import time
-from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from systwise.cases import Progress, no_progress, relabelled
-from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy, RatioObservable
-from systwise.study._anchored import anchored_setup
-from systwise.study._binned import binned_setups, moves
-from systwise.study._channel_tables import channel_plans, channel_table, strength_tables
-from systwise.study._channels import ChannelTable
-from systwise.study._exhibits import decision_function, feature_exhibits, score_distribution, training_history
-from systwise.study._inference import examined, infer
-from systwise.study._inference_records import InferenceRecord
-from systwise.study._measure import Setup, measure, stored
+from systwise.cases import Progress, no_progress
+from systwise.study._channel_tables import channel_plans, strength_tables
+from systwise.study._exhibits import feature_exhibits
+from systwise.study._manifest import EXTENDABLE, Manifest, versions
+from systwise.study._places import AbstractPlace, Job, checkpoints_of, place_of
 from systwise.study._plan import Plan, make_plan
-from systwise.study._plotdata import (
-    DecisionFunction,
-    LikelihoodScan,
-    PlaneScan,
-    PlotData,
-    RatioCheck,
-    ScoreDistribution,
-    ScoreTemplates,
-    TrainingHistory,
-)
+from systwise.study._plotdata import PlotData
 from systwise.study._record import plain
-from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
+from systwise.study._results import DataRecord, NuisanceRecord, Results, Timings
 from systwise.study._settings import StudySettings
 from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._store import Store
 from systwise.study._strength_scan import scan_trade_off
-from systwise.study._toys import check_coverage, fitted_observables
-from systwise.study._unbinned import measure_unbinned, ratio_check, unbinned_warnings
+from systwise.study._unit import Unit, run_waiting
 from systwise.study._warmup import start_compiling
-
-PACKAGES = ("systwise", "jax", "jaxlib", "equinox", "optax", "numpy", "scipy", "pyarrow")
-
-
-@dataclasses.dataclass
-class Unit:
-    """What one strategy with one seed contributes."""
-
-    strategy: str
-    measurements: list[Measurement] = dataclasses.field(default_factory=list)
-    warnings: list[str] = dataclasses.field(default_factory=list)
-    scans: list[LikelihoodScan] = dataclasses.field(default_factory=list)
-    templates: list[ScoreTemplates] = dataclasses.field(default_factory=list)
-    distributions: list[ScoreDistribution] = dataclasses.field(default_factory=list)
-    decisions: list[DecisionFunction] = dataclasses.field(default_factory=list)
-    histories: list[TrainingHistory] = dataclasses.field(default_factory=list)
-    train_seconds: float = 0.0
-    score_seconds: float = 0.0
-    fit_seconds: float = 0.0
-    toys: list[ToyRecord] = dataclasses.field(default_factory=list)
-    ratio_checks: list[RatioCheck] = dataclasses.field(default_factory=list)
-    toy_seconds: float = 0.0
-    inferences: list[InferenceRecord] = dataclasses.field(default_factory=list)
-    planes: list[PlaneScan] = dataclasses.field(default_factory=list)
-    tables: dict[str, ChannelTable] = dataclasses.field(default_factory=dict)
-    inference_seconds: float = 0.0
 
 
 def run_study(
@@ -76,20 +33,23 @@ def run_study(
     *,
     force: bool = False,
     resume: bool = False,
+    scheduler: str | None = None,
     progress: Progress = no_progress,
     command: str = "",
 ) -> Results:
     """Train, measure and store; return the results.
 
     `results.json` and `plots.npz` are rewritten, whole, after every finished unit, so an interrupted
-    study keeps what it has found.
+    study keeps what it has found; with `resume` it goes on where it was, trainings included, to the bit.
 
     Args:
         case: name of a case.
         settings: the study's settings.
-        directory: where to write; it must be empty or not exist, unless `force`.
+        directory: where to write; it must be empty or not exist, unless `force` or `resume`.
         force: replace what the directory holds.
-        resume: keep the pseudo-experiments that the directory holds, and run the missing ones.
+        resume: go on with the run that the directory holds: what is finished is not repeated. Strategies, seeds
+            and pseudo-experiments may be added.
+        scheduler: address of a Dask scheduler whose workers run the units and pseudo-experiments.
         progress: told about everything that takes longer than a second.
         command: the command line, for the record.
 
@@ -97,231 +57,150 @@ def run_study(
         SystwiseError: one sentence on what is wrong and what to do.
     """
     start = time.perf_counter()
-    plan = make_plan(case, settings, progress)
+    # The directory first: a run that may not write there should not load events for minutes.
     store = Store.open(directory, force, resume)
-    compiling = start_compiling(plan)
     try:
-        progress("feature distributions", 0, 1)
-        features, planes = feature_exhibits(plan.case, plan.table)
-        progress("feature distributions", 1, 1)
-        plots = PlotData(components=plan.case.components.names, feature_distributions=features, plane_densities=planes)
-        units: list[Unit] = []
+        plan = make_plan(case, settings, progress, checkpoints_of(store.path))
+        data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=len(plan.table))
+        manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
         channels = channel_plans(plan, progress)
-        apart = SignificanceResults()
-        for number in range(settings.seeds):
-            seed, tables = settings.seed + number, {}
-            for strategy in plan.strategies:
-                if strategy.needs_truth and number > 0:
-                    continue  # nothing is trained, so another seed gives the same numbers
-                unit = run_unit(plan, strategy, seed, store, plots, number == 0, progress, channels)
-                units.append(unit)
-                tables.update({strategy.name: unit.tables} if unit.tables else {})
-                plots = _extend(plots, unit)
-                results = _results(plan, units, command, time.perf_counter() - start, apart)
-                store.save(results, plots)
-            records = scan_trade_off(plan, store, settings.trade_off, seed, progress)
-            if records:
-                plots = dataclasses.replace(plots, trade_offs=(*plots.trade_offs, *records))
-                store.save(results, plots)
-            if tables:
-                scanned, strengths = strength_tables(channels, seed, progress)
-                found = significance_study(
-                    {**tables, **scanned}, settings.significance, progress, seed=seed, strengths=strengths
-                )
-                apart = apart.joined(found)
-                plots = dataclasses.replace(
-                    plots, significance_planes=apart.planes, significance_trade_offs=apart.trade_offs
-                )
-                results = _results(plan, units, command, time.perf_counter() - start, apart)
-                store.save(results, plots)
-        return results
+        place = place_of(scheduler, case, settings, channels)
+        compiling = start_compiling(plan) if scheduler is None else None
+        try:
+            study = _Study(plan, store, place, manifest, command, start)
+            return study.run(channels, progress)
+        finally:
+            place.close()
+            if compiling is not None:
+                compiling.join()
     finally:
-        compiling.join()
         store.close()
 
 
-def run_unit(
-    plan: Plan,
-    strategy: AbstractStrategy,
-    seed: int,
-    store: Store,
-    plots: PlotData,
-    shown: bool,
-    progress: Progress,
-    channels: Mapping[str, Plan] | None = None,
-) -> Unit:
-    """Train one strategy with one seed, and measure at every true point.
+@dataclasses.dataclass
+class _Study:
+    """A study while it runs.
 
-    Args:
-        plan: the study.
-        strategy: what to train.
-        seed: seed of the training.
-        store: where trained models go.
-        plots: what is known for figures so far (the plane in which decision functions are drawn).
-        shown: whether to gather what the figures show.
-        progress: told about training and scoring.
-        channels: plans of all channels in which hypotheses are told apart, this one among them.
+    Attributes:
+        plan: what is run.
+        store: where results go.
+        place: where work is done.
+        manifest: what the directory belongs to.
+        command: for the record.
+        start: when it began.
+        units: what is finished.
+        apart: significances found so far.
+        plots: data of figures that are not a unit's.
     """
-    unit = Unit(strategy.name)
-    trained = []
-    for special, numbers in strategy.specialise([plan.nuisance_values(point) for point in plan.points]):
-        made = special.fit(plan.problem, seed, progress)
-        unit.train_seconds += made.seconds
-        points = tuple(plan.points[i] for i in numbers)
-        label = strategy.name
-        if len(points) < len(plan.points):
-            label += "@" + ",".join(f"{name}={points[0][name]:.4g}" for name in plan.nuisance_values(points[0]))
-        store.save_model(special, label, seed, made.observable, plan.case)
-        steps_a_pass = _steps_a_pass(plan, special)
-        if shown:
-            unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
-        _measure_observable(plan, unit, store, strategy, label, seed, made.observable, points, shown, progress)
-        trained.append((made.observable, points))
-    if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
-        _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
-    if shown and plots.plane_densities:
-        unit.decisions.append(_decisions(plan, plots, strategy, trained))
-    return unit
 
+    plan: Plan
+    store: Store
+    place: AbstractPlace
+    manifest: Manifest
+    command: str
+    start: float
+    units: dict[Job, Unit] = dataclasses.field(default_factory=dict)
+    apart: SignificanceResults = dataclasses.field(default_factory=SignificanceResults)
+    plots: PlotData = dataclasses.field(default_factory=lambda: PlotData(components=()))
 
-def _tabulate(
-    channels: Mapping[str, Plan],
-    plan: Plan,
-    unit: Unit,
-    strategy: AbstractStrategy,
-    seed: int,
-    observable: AbstractObservable,
-    store: Store,
-    progress: Progress,
-) -> None:
-    """Fill a unit's histograms of all channels, training on the channels that are not the study's own."""
-    for name, other in channels.items():
-        score = observable
-        if other is not plan:
-            made = strategy.fit(other.problem, seed, relabelled(progress, f"{strategy.name}, {name}"))
-            unit.train_seconds += made.seconds
-            score = made.observable
-            store.save_model(strategy, f"{strategy.name}-{name}", seed, score, other.case)
-        start = time.perf_counter()
-        unit.tables[name] = channel_table(name, other, strategy.name, seed, score, progress)
-        unit.score_seconds += time.perf_counter() - start
-
-
-def _measure_observable(
-    plan: Plan,
-    unit: Unit,
-    store: Store,
-    strategy: AbstractStrategy,
-    label: str,
-    seed: int,
-    observable: AbstractObservable,
-    points: tuple[dict[str, float], ...],
-    shown: bool,
-    progress: Progress,
-) -> None:
-    """Measure with every observable that the strategy offers and the settings ask for."""
-    kinds = [kind for kind in strategy.observables if kind in plan.settings.fit.observables] or ["binned"]
-    setups: list[Setup] = []
-    start = time.perf_counter()
-    if "binned" in kinds:
-        setups, warnings = binned_setups(plan, strategy.name, seed, observable, points, progress)
-        unit.warnings += warnings
-        if shown:
-            unit.distributions.append(_distribution(plan, setups[0], points))
-    if "anchored" in kinds and moves(plan, observable):
-        told = relabelled(progress, f"anchor {strategy.name}")
-        setup, warnings = anchored_setup(plan, strategy.name, seed, observable, points, told)
-        unit.warnings += warnings
-        setups.append(setup)
-    unit.score_seconds += time.perf_counter() - start
-    start = time.perf_counter()
-    for setup in setups:
-        store.save_templates(label, stored(plan, setup))
-        progress(f"fit {strategy.name}", 0, 1)
-        records, scans = measure(plan, setup, shown)
-        progress(f"fit {strategy.name}", 1, 1)
-        unit.measurements += records
-        if shown:
-            unit.scans += scans
-            unit.templates += _exhibited(plan, setup)
-    if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
-        found = measure_unbinned(plan, strategy.name, seed, observable, points, progress)
-        unit.measurements += found
-        unit.warnings += unbinned_warnings(found)
-        if shown and isinstance(observable, RatioObservable):
-            unit.ratio_checks.append(ratio_check(plan, strategy.name, observable, points, seed))
-    unit.fit_seconds += time.perf_counter() - start
-    if shown:
-        start = time.perf_counter()
-        for setup in examined(plan, setups):
-            progress(f"impacts {strategy.name}", 0, 1)
-            inferences, planes = infer(plan, setup)
-            unit.inferences += inferences
-            unit.planes += planes
-            progress(f"impacts {strategy.name}", 1, 1)
-        unit.inference_seconds += time.perf_counter() - start
-    if plan.settings.toys.count:
-        start = time.perf_counter()
-        fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds, progress)
-        toys, warnings = check_coverage(plan, store, strategy.name, seed, observable, fitted, points, progress)
-        unit.toys += toys
-        unit.warnings += warnings
-        unit.toy_seconds += time.perf_counter() - start
-
-
-def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]) -> ScoreDistribution:
-    """Return the binned score at the true values of the first nuisance."""
-    if setup.scores is None:
-        raise TypeError("an anchored observable has no distribution of one score")
-    if not plan.nuisances:
-        return score_distribution(plan.case, setup.strategy, setup.scores, [0.0])
-    nuisance = plan.nuisances[0]
-    values = [p[nuisance.name] for p in points if p[nuisance.name] != nuisance.nominal]
-    return score_distribution(plan.case, setup.strategy, setup.scores, [nuisance.nominal, *dict.fromkeys(values)][:4])
-
-
-def _exhibited(plan: Plan, setup: Setup) -> list[ScoreTemplates]:
-    """Return the templates along the first nuisance, as the figures show them; cells have no axis to show."""
-    templates = setup.templates
-    if setup.scores is None:
-        return []
-    if not templates.nuisances:
-        return [
-            ScoreTemplates(
-                setup.strategy, setup.binning, "", templates.edges, np.zeros(1), templates.counts[0][None], False
-            )
-        ]
-    return [
-        ScoreTemplates(
-            setup.strategy,
-            setup.binning,
-            plan.nuisances[0].name,
-            templates.edges,
-            templates.anchors[0],
-            templates.counts[0],
-            templates.moving,
+    def run(self, channels: dict[str, Plan], progress: Progress) -> Results:
+        """Run all units, then what compares them."""
+        plan = self.plan
+        progress("feature distributions", 0, 1)
+        features, planes = feature_exhibits(plan.case, plan.table)
+        progress("feature distributions", 1, 1)
+        self.plots = PlotData(
+            components=plan.case.components.names, feature_distributions=features, plane_densities=planes
         )
-    ]
+        jobs = self._jobs()
+        for job in jobs:
+            found = self.store.unit(self._name(job), self._identity(job))
+            if found is not None:
+                self.units[job] = found
+        left = [job for job in jobs if job not in self.units]
+        density = planes[0] if planes else None
+        for job, unit in self.place.units(plan, left, self.store, density, progress):
+            run_waiting(plan, self.store, unit, job.seed, self.place.toys, progress)
+            self.store.save_unit(self._name(job), self._identity(job), unit)
+            self.units[job] = unit
+            self._save()
+        for number in range(plan.settings.seeds):
+            self._compare(plan.settings.seed + number, channels, progress)
+        self.manifest = self.manifest.model_copy(update={"status": "finished"})
+        return self._save()
+
+    def _jobs(self) -> list[Job]:
+        """Return all units, in the order of the results."""
+        return [
+            Job(place, self.plan.settings.seed + number, number == 0)
+            for number in range(self.plan.settings.seeds)
+            for place, strategy in enumerate(self.plan.strategies)
+            # Where nothing is trained, another seed gives the same numbers.
+            if number == 0 or not strategy.needs_truth
+        ]
+
+    def _name(self, job: Job) -> str:
+        return f"{self.plan.strategies[job.strategy].name}-seed{job.seed}"
+
+    def _identity(self, job: Job) -> str:
+        """Return what decides a unit's numbers; other strategies and seeds of the study do not."""
+        tree = _settings_tree(self.plan)
+        strategy = self.plan.strategies[job.strategy].model_dump(mode="json", by_alias=True)
+        parts = [
+            self.plan.case.name,
+            {key: value for key, value in tree.items() if key not in EXTENDABLE},
+            tree.get("toys"),
+            strategy,
+            job.seed,
+            job.shown,
+            self.plan.table.fingerprint,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _compare(self, seed: int, channels: dict[str, Plan], progress: Progress) -> None:
+        """Run what needs the units of a seed together: the scan of strengths, and significances."""
+        plan = self.plan
+        records = scan_trade_off(plan, self.store, plan.settings.trade_off, seed, progress)
+        if records:
+            self.plots = dataclasses.replace(self.plots, trade_offs=(*self.plots.trade_offs, *records))
+            self._save()
+        tables = {unit.strategy: unit.tables for job, unit in self._finished() if job.seed == seed and unit.tables}
+        if tables:
+            scanned, strengths = strength_tables(channels, seed, progress)
+            every = {**tables, **scanned}
+            found = significance_study(every, plan.settings.significance, progress, seed=seed, strengths=strengths)
+            self.apart = self.apart.joined(found)
+            self.plots = dataclasses.replace(
+                self.plots,
+                significance_planes=self.apart.planes,
+                significance_trade_offs=self.apart.trade_offs,
+            )
+            self._save()
+
+    def _finished(self) -> list[tuple[Job, Unit]]:
+        return [(job, self.units[job]) for job in self._jobs() if job in self.units]
+
+    def _save(self) -> Results:
+        """Write all that is known, in an order that does not depend on what was finished first."""
+        units, plots = [], self.plots
+        for _, unit in self._finished():
+            units.append(unit)
+            plots = _extend(plots, unit)
+        results = _results(self.plan, units, self.command, time.perf_counter() - self.start, self.apart)
+        self.store.save(results, plots)
+        self.manifest = self.manifest.model_copy(update={"units": [self._name(job) for job, _ in self._finished()]})
+        self.manifest.save(self.store.path)
+        return results
 
 
-def _decisions(
-    plan: Plan,
-    plots: PlotData,
-    strategy: AbstractStrategy,
-    trained: list[tuple[AbstractObservable, tuple[dict[str, float], ...]]],
-) -> DecisionFunction:
-    """Return the decision function at the first and the last true point."""
-    nuisance = plan.nuisances[0].name
-    ends = [plan.points[0], plan.points[-1]]
-    observables = [next(o for o, points in trained if end in points) for end in ends]
-    return decision_function(
-        plan.case, plots.plane_densities[0], strategy.name, observables, [end[nuisance] for end in ends]
-    )
-
-
-def _steps_a_pass(plan: Plan, strategy: AbstractStrategy) -> float:
-    training = getattr(strategy, "training", None)
-    return len(plan.split.training(0)) / training.batch if training is not None else 1.0
+def _settings_tree(plan: Plan) -> dict[str, Any]:
+    """Return all settings of a study, with those of its case and strategies resolved."""
+    tree = plan.settings.model_dump(by_alias=True)
+    tree["case"] = plan.case.settings.model_dump(by_alias=True)
+    tree["strategies"] = [strategy.name for strategy in plan.strategies]
+    tree["strategy"] = {strategy.name: strategy.model_dump(by_alias=True) for strategy in plan.strategies}
+    tree["true"] = list(plan.points)
+    return tree
 
 
 def _extend(plots: PlotData, unit: Unit) -> PlotData:
@@ -339,12 +218,7 @@ def _extend(plots: PlotData, unit: Unit) -> PlotData:
 
 def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: SignificanceResults) -> Results:
     """Assemble the results of the units that are finished."""
-    settings = plan.settings
-    tree = settings.model_dump(by_alias=True)
-    tree["case"] = plan.case.settings.model_dump(by_alias=True)
-    tree["strategies"] = [strategy.name for strategy in plan.strategies]
-    tree["strategy"] = {strategy.name: strategy.model_dump(by_alias=True) for strategy in plan.strategies}
-    tree["true"] = list(plan.points)
+    settings, tree = plan.settings, _settings_tree(plan)
     tree["split"]["scheme"] = plan.split.scheme
     names = [strategy.name for strategy in plan.strategies]
 
@@ -355,7 +229,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         case=plan.case.name,
         settings=plain(tree),
         seeds=[settings.seed + i for i in range(settings.seeds)],
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions=versions(),
         timings=Timings(
             generate=plan.generate_seconds,
             train=by_strategy("train_seconds"),

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import json
 import os
+import pickle
+import shutil
 from pathlib import Path
+from typing import IO, Any
 
 from systwise.atomic import write_atomically
 from systwise.cases import AbstractCase
 from systwise.errors import ConfigError, FitError
 from systwise.fit import Toys
 from systwise.learn import AbstractObservable, AbstractStrategy, save_observable
+from systwise.study._manifest import Manifest
 from systwise.study._plotdata import PlotData
 from systwise.study._results import Results
 from systwise.study._stored_templates import FOLDER, StoredTemplates
 
 LOCK = ".systwise-running"
+KEPT = ("checkpoints", "units")
+"""Folders that only a resumed run reads."""
+UNIT_FORMAT = "systwise/unit/1"
 
 
 @dataclasses.dataclass(frozen=True)
 class Store:
     """A directory that one run owns.
 
-    Files: `results.json`, `plots.npz`, `models/`, `templates/`, and what the report adds. Each is written to a
-    temporary name and renamed, so a run that dies leaves complete files only.
+    Files: `manifest.json`, `results.json`, `plots.npz`, `models/`, `templates/`, `toys/`, what the report adds, and
+    for a run that goes on later `checkpoints/` and `units/`. Each is written to a temporary name and renamed, so a
+    run that dies leaves complete files only.
     """
 
     path: Path
@@ -51,7 +62,68 @@ class Store:
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror}); choose another directory with --out"
             ) from None
+        if force:
+            for name in KEPT:
+                shutil.rmtree(path / name, ignore_errors=True)
         return Store(path, resume)
+
+    def begin(self, manifest: Manifest) -> Manifest:
+        """Write what the directory belongs to, and return what is there of an earlier run of the same.
+
+        Raises:
+            ConfigError: the directory holds another run, or something else.
+        """
+        earlier = Manifest.load(self.path) if self.resume else None
+        if earlier is not None:
+            earlier.check_same(manifest, self.path)
+            manifest = manifest.model_copy(update={"started": earlier.started})
+        elif self.resume and any(path.name != LOCK for path in self.path.iterdir()):
+            raise ConfigError(
+                f"{self.path}: holds no run that could go on; choose another directory with --out, or use --force"
+            )
+        manifest.save(self.path)
+        return manifest
+
+    def save_unit(self, name: str, identity: str, unit: Any) -> None:
+        """Keep a finished unit, so that a resumed run need not repeat it."""
+        payload = pickle.dumps(unit)
+        header = {"format": UNIT_FORMAT, "identity": identity, "digest": hashlib.sha256(payload).hexdigest()}
+
+        def write(file: Any) -> None:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(payload)
+
+        write_atomically(self.path / "units" / f"{name}.unit", write)
+
+    def unit(self, name: str, identity: str) -> Any | None:
+        """Return a unit that an earlier run finished, None where there is none or its settings were others.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        path = self.path / "units" / f"{name}.unit"
+        if not self.resume or not path.exists():
+            return None
+        with path.open("rb") as file:
+            line, payload = file.readline(), file.read()
+        try:
+            header = json.loads(line)
+            sound = header["format"] == UNIT_FORMAT and header["digest"] == hashlib.sha256(payload).hexdigest()
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise ConfigError(f"{path}: is damaged; delete this file, and its strategy is measured again")
+        return pickle.loads(payload) if header["identity"] == identity else None
+
+    def files(self) -> dict[str, bytes]:
+        """Return everything in the directory, by its path in it."""
+        found = (path for path in self.path.rglob("*") if path.is_file())
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in sorted(found)}
+
+    def add(self, files: dict[str, bytes]) -> None:
+        """Write files that another process made for this directory."""
+        for name, content in files.items():
+            write_atomically(self.path / name, functools.partial(_write, content=content))
 
     def close(self) -> None:
         """Let the directory go."""
@@ -100,6 +172,10 @@ class Store:
         """Write results and plot data; called after every finished strategy."""
         plots.save(self.path / "plots.npz")
         results.save(self.path / "results.json")
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
 
 
 def _take_lock(path: Path) -> None:

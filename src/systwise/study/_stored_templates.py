@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from systwise.parameters import (
     Nuisance,
     UniformConstraint,
 )
+from systwise.study._manifest import versions
 from systwise.templates import Templates
 
 FORMAT = "systwise/templates/1"
@@ -75,7 +74,7 @@ class StoredTemplates:
     convention: Convention
     simulation: bool
     templates: Templates
-    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: current_versions())
+    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
     @property
     def observable(self) -> str:
@@ -260,8 +259,3 @@ def constraint_of(record: Mapping[str, Any]) -> AbstractConstraint | CorrelatedG
     if kind is None:
         raise ConfigError(f"constraint on '{record['nuisance']}': this version does not know '{record['kind']}'")
     return kind(record["nuisance"], **{field: float(record[field]) for field in _FIELDS[kind]})
-
-
-def current_versions() -> dict[str, str]:
-    """Return the versions of what computes."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("systwise", "jax", "numpy")}}

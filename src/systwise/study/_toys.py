@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -100,8 +100,11 @@ def check_coverage(
     fitted: list[Fitted],
     points: tuple[dict[str, float], ...],
     progress: Progress,
+    run: ToyRunner | None = None,
 ) -> tuple[list[ToyRecord], list[str]]:
     """Fit pseudo-experiments at every true point, keeping those that a resumed directory holds already.
+
+    They come in blocks of fixed numbers, each the same whatever else is run, and wherever.
 
     Returns:
         one record an observable and true point, and warnings.
@@ -118,7 +121,8 @@ def check_coverage(
         missing = np.array([i for i in wanted if not all(i in numbers for numbers in held)], dtype=np.int64)
         new: list[Toys | None] = [None] * len(fitted)
         if len(missing):
-            new = run_toys(plan, strategy, seed, observable, fitted, point, number, missing, progress)
+            job = ToyJob(strategy, seed, observable, tuple(fitted), point, number)
+            new = _joined(run or run_here, plan, job, missing, settings.first, progress)
         for one, file, *both in zip(fitted, files, earlier, new, strict=True):
             parts = [part for part in both if part is not None]
             who = f"{strategy}, {one.kind}, {one.binning} binning"
@@ -137,51 +141,85 @@ def check_coverage(
     return records, warnings
 
 
-def run_toys(
-    plan: Plan,
-    strategy: str,
-    seed: int,
-    observable: AbstractObservable,
-    fitted: list[Fitted],
-    point: dict[str, float],
-    number: int,
-    numbers: np.ndarray,
-    progress: Progress,
-) -> list[Toys | None]:
-    """Return the fits of pseudo-experiments `numbers` at one true point, one set an observable.
+@dataclasses.dataclass(frozen=True)
+class ToyJob:
+    """Whose pseudo-experiments, and where.
 
-    None stands for an observable whose data cannot be had from the source.
-
-    Args:
-        plan: the study.
+    Attributes:
         strategy: its name.
         seed: seed of the training.
         observable: the score.
         fitted: what is fitted.
         point: the true point.
         number: its place among the points that the templates serve.
-        numbers: which pseudo-experiments.
-        progress: told after each block.
     """
-    parts: list[list[Toys]] = [[] for _ in fitted]
-    source = data_source(plan)
-    for begin in range(0, len(numbers), TOGETHER):
-        progress(f"toys {strategy}", begin, len(numbers))
-        some = numbers[begin : begin + TOGETHER]
-        drawn = (
-            _from_templates(plan, fitted, point, number, some)
-            if source == "templates"
-            else _from_events(plan, observable, fitted, point, some)
-        )
-        for place, (one, data) in enumerate(zip(fitted, drawn, strict=True)):
-            if data is None:
-                continue
-            results = _fits(one.model, data)
-            parts[place].append(
-                Toys.of(results, identity(plan, strategy, seed, one), plan.settings.seed, point, some[: len(results)])
-            )
-    progress(f"toys {strategy}", len(numbers), len(numbers))
+
+    strategy: str
+    seed: int
+    observable: AbstractObservable
+    fitted: tuple[Fitted, ...]
+    point: dict[str, float]
+    number: int
+
+
+Block = list[Toys | None]
+"""Fits of some pseudo-experiments, one set an observable; None where the source has no data for it."""
+ToyRunner = Callable[[Plan, ToyJob, list[np.ndarray]], Iterator[Block]]
+"""Makes blocks of pseudo-experiments, in order."""
+
+
+def run_here(plan: Plan, job: ToyJob, blocks: list[np.ndarray]) -> Iterator[Block]:
+    """Yield the blocks, made one after the other in this process."""
+    for numbers in blocks:
+        yield run_toys(plan, job, numbers)
+
+
+def toy_blocks(missing: np.ndarray, first: int) -> list[np.ndarray]:
+    """Return the missing numbers in blocks that begin at multiples of `TOGETHER` from `first`.
+
+    >>> [block.tolist() for block in toy_blocks(np.array([48, 49, 50, 120]), 0)]
+    [[48, 49], [50], [120]]
+    """
+    return [missing[(missing - first) // TOGETHER == k] for k in np.unique((missing - first) // TOGETHER)]
+
+
+def _joined(run: ToyRunner, plan: Plan, job: ToyJob, missing: np.ndarray, first: int, progress: Progress) -> Block:
+    """Return all missing pseudo-experiments, one set an observable."""
+    parts: list[list[Toys]] = [[] for _ in job.fitted]
+    what, done = f"toys {job.strategy}", 0
+    blocks = toy_blocks(missing, first)
+    progress(what, 0, len(missing))
+    for numbers, block in zip(blocks, run(plan, job, blocks), strict=True):
+        for part, toys in zip(parts, block, strict=True):
+            part += [] if toys is None else [toys]
+        done += len(numbers)
+        progress(what, done, len(missing))
     return [Toys.merge(part) if part else None for part in parts]
+
+
+def run_toys(plan: Plan, job: ToyJob, numbers: np.ndarray) -> Block:
+    """Return the fits of pseudo-experiments `numbers` at one true point.
+
+    Args:
+        plan: the study.
+        job: whose, and where.
+        numbers: which pseudo-experiments.
+    """
+    fitted = list(job.fitted)
+    drawn = (
+        _from_templates(plan, fitted, job.point, job.number, numbers)
+        if data_source(plan) == "templates"
+        else _from_events(plan, job.observable, fitted, job.point, numbers)
+    )
+    found: Block = []
+    for one, data in zip(fitted, drawn, strict=True):
+        if data is None:
+            found.append(None)
+            continue
+        results = _fits(one.model, data)
+        name = identity(plan, job.strategy, job.seed, one)
+        found.append(Toys.of(results, name, plan.settings.seed, job.point, numbers[: len(results)]))
+    return found
 
 
 def _fits(model: Model | UnbinnedModel, data: Data | list[UnbinnedData]) -> FitResults:
@@ -281,7 +319,8 @@ def toy_file(strategy: str, one: Fitted, seed: int, nuisances: dict[str, float])
 def identity(plan: Plan, strategy: str, seed: int, one: Fitted) -> str:
     """Return what identifies the fitted model, so that only parts of the same run are merged."""
     settings = plan.settings.model_dump(by_alias=True, mode="json")
-    settings.pop("toys")
+    for extendable in ("toys", "strategies", "seeds"):
+        settings.pop(extendable)
     text = json.dumps(
         [plan.case.name, settings, plan.table.fingerprint, strategy, seed, one.kind, one.binning, one.convention],
         sort_keys=True,
