@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 from onnx import TensorProto, helper
-from test_export_onnx import network, saved
 from typer.testing import CliRunner
 
 from systwise.cli import app
 from systwise.export import export_onnx, load_scorer
+from test_export_onnx import network, saved
 
 DRAW = np.random.default_rng(5)
 COLUMNS = {

@@ -12,7 +12,8 @@ from systwise.export._hist import to_hist
 from systwise.export._onnx import export_onnx
 from systwise.export._predict import predict
 from systwise.export._pyhf import export_pyhf, translate
-from systwise.export._refit import Comparison, Refit, compare
+from systwise.export._pyhf_model import Refit
+from systwise.export._refit import Comparison, compare
 from systwise.export._run import run_export
 from systwise.export._scorer import Scorer, load_scorer
 from systwise.export._workspace import Workspace, histfactory_workspace

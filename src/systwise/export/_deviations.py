@@ -48,10 +48,9 @@ class Deviations:
 
     def alpha(self, z: float) -> float:
         """Return how many standard deviations `z` lies above the nominal value."""
+        shift = z - self.nominal
         if self.logarithmic:
             shift = math.log(z / self.nominal) if z > 0 else -math.inf
-        else:
-            shift = z - self.nominal
         return shift / (self.up if shift >= 0 else self.down)
 
 
@@ -81,8 +80,8 @@ def deviations(nuisance: Nuisance, constraint: AbstractConstraint, centre: np.nd
         found = Deviations(nominal, math.log(constraint.kappa), math.log(constraint.kappa), logarithmic=True)
     else:
         raise ConfigError(
-            f"nuisance '{name}': HistFactory moves templates by nuisances with a Gaussian constraint only, and this one "
-            f"has {_described(constraint)}; give it a Gaussian constraint"
+            f"nuisance '{name}': HistFactory moves templates by nuisances with a Gaussian constraint only, and this "
+            f"one has {_described(constraint)}; give it a Gaussian constraint"
         )
     middle = math.log(nominal) if found.logarithmic and nominal > 0 else nominal
     if abs(float(centre[0]) - middle) > 1e-9 * max(1.0, abs(middle)):

@@ -1,4 +1,4 @@
-"""Trained networks as ONNX files: scaler and nuisances inside, compared with our own numbers before anything is written."""
+"""Trained networks as ONNX files, scaler and nuisances inside, compared with our numbers before they are written."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def parity(graph: Any, networks: list[AbstractNetwork], events: int = 2000) -> f
     worst = float(max(by_score, by_logit))
     if not worst < TOLERANCE:
         raise ConfigError(
-            f"ONNX: onnxruntime's scores differ from ours by {worst:.2g}, more than {TOLERANCE:g}; nothing was written, "
-            "please report it"
+            f"ONNX: onnxruntime's scores differ from ours by {worst:.2g}, more than {TOLERANCE:g}; nothing was "
+            "written, please report it"
         )
     return worst
 

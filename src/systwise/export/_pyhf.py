@@ -106,9 +106,10 @@ def check_loss(found: Comparison, allow: float) -> None:
     if found.loss <= allow:
         return
     ours, theirs = found.ours, found.theirs
+    why = "; ".join(found.losses) or "both fits differ"
     raise ConfigError(
         f"HistFactory cannot express this model: {found.poi} is {shown(ours.estimate)} ± {shown(ours.sigma)} here and "
-        f"{shown(theirs.estimate)} ± {shown(theirs.sigma)} in pyhf, because {'; '.join(found.losses) or 'fits differ'}; "
+        f"{shown(theirs.estimate)} ± {shown(theirs.sigma)} in pyhf, because {why}; "
         f"a larger loss than {allow:g} is written with --allow-loss"
     )
 

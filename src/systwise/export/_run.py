@@ -68,8 +68,8 @@ def comparison_lines(found: Comparison) -> list[str]:
     if found.sigma_change is not None and found.shift is not None:
         lines.append(f"  loss: σ {100 * found.sigma_change:+.2f} %, estimate {found.shift:+.3f} σ")
     lines += [
-        f"  interpolation of {name}: expected counts off by up to {size:.2g} statistical standard deviations within ±1σ "
-        "of its constraint"
+        f"  interpolation of {name}: expected counts off by up to {size:.2g} statistical standard deviations within "
+        "±1σ of its constraint"
         for name, size in found.interpolation.items()
     ]
     return lines + [f"  {loss}" for loss in found.losses]

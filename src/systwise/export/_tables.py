@@ -151,8 +151,8 @@ def _root(source: Path, part: Path, needed: Sequence[str], compute: Compute, kee
                 ragged = [key for key, values in block.items() if values.dtype == object]
                 if ragged:
                     raise DataError(
-                        f"{source}: branch '{ragged[0]}' holds a list an event, which is not copied; write a friend file "
-                        "with --friend instead"
+                        f"{source}: branch '{ragged[0]}' holds a list an event, which is not copied; write a friend "
+                        "file with --friend instead"
                     )
                 new = compute({key: np.asarray(block[key], np.float32) for key in needed})
                 check_columns(source, (), kept, list(new))

@@ -152,11 +152,11 @@ class _Writer:
         """Add the modifiers of one nuisance, and its range."""
         nuisance, constraint = self.model.nuisances[number], self.model.constraints[number]
         effect = self.effects.get(number)
-        mask = None
+        mask: np.ndarray | None = None
         if isinstance(effect, LinearFactor):
-            mask = np.asarray(effect.mask).reshape(len(self.samples), -1).any(axis=1)
+            mask = np.asarray(effect.mask, bool).reshape(len(self.samples), -1).max(axis=1)
         elif isinstance(effect, ExponentialFactor):
-            mask = np.any((np.asarray(effect.log_up) != 0) | (np.asarray(effect.log_down) != 0), axis=1)
+            mask = np.asarray((np.asarray(effect.log_up) != 0) | (np.asarray(effect.log_down) != 0)).max(axis=1)
         if mask is not None and free(constraint):
             self._add_free(number, mask)
             return
@@ -166,8 +166,8 @@ class _Writer:
                 self._add_lumi(number, mask, constraint.width)
                 return
             self.losses.append(
-                f"'{nuisance.name}' is a factor with a Gaussian constraint: it is written as normsys, which interpolates "
-                "exponentially"
+                f"'{nuisance.name}' is a factor with a Gaussian constraint: it is written as normsys, which "
+                "interpolates exponentially"
             )
         low, high = (scale.alpha(end) for end in nuisance.range)
         if low > -1 or high < 1:
