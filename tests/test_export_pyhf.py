@@ -309,6 +309,9 @@ def test_cabinetry_builds_the_workspace_that_was_compared(tmp_path, monkeypatch)
     from systwise.export import export_cabinetry
 
     one = stored(simulation=True)
+    with pytest.raises(ConfigError, match="a larger loss than 0 "):
+        export_cabinetry(one, tmp_path / "none", allow=0.0)
+    assert not (tmp_path / "none").exists()
     found = export_cabinetry(one, tmp_path / "out")
     assert found.loss < 0.05
     monkeypatch.chdir(tmp_path / "out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,12 @@ def export_cabinetry(
     config, histograms = cabinetry_input(workspace, region)
     folder = Path(folder)
     edges = np.asarray(stored.templates.edges)
-    _write(folder, config, histograms, edges)
-    built = dataclasses.replace(workspace, document=_built(config, folder))
+    with tempfile.TemporaryDirectory() as scratch:
+        _write(Path(scratch), config, histograms, edges)
+        built = dataclasses.replace(workspace, document=_built(config, Path(scratch)))
     found = compare(model, data, built)
     check_loss(found, allow)
+    _write(folder, config, histograms, edges)
     write_json(folder / "about.json", about(stored, point or {}, found, model))
     return found
 
