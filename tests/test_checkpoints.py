@@ -34,7 +34,7 @@ def problem() -> Problem:
 
 
 def fresh(problem, folder=None) -> Problem:
-    keep = None if folder is None else Checkpoints(folder, seconds=0.0)
+    keep = None if folder is None else Checkpoints(folder)
     return Problem(problem.case, problem.table, problem.split, checkpoints=keep)
 
 
@@ -54,8 +54,9 @@ def arrays(trained):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(trained.observable, eqx.is_array))]
 
 
-@pytest.mark.parametrize("name", ["augmented", "aware", "adversarial", "ratio"])
-def test_an_interrupted_training_goes_on_to_the_bit(problem, name, tmp_path):
+@pytest.mark.parametrize("name", ["augmented", "aware", "adversarial", "ratio", "inference_aware"])
+def test_an_interrupted_training_goes_on_to_the_bit(problem, name, tmp_path, monkeypatch):
+    monkeypatch.setattr("systwise.learn._checkpoints.SECONDS", 0.0)
     strategy = validate(STRATEGIES.get(name), SMALL)
     whole = strategy.fit(fresh(problem), 5)
     # Killed in the first network, then in the second, then left alone.

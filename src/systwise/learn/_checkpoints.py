@@ -25,6 +25,8 @@ from systwise.atomic import write_atomically
 from systwise.errors import DataError
 
 FORMAT = "systwise/checkpoint/1"
+SECONDS = 20.0
+"""Time between two checkpoints of one training; its end is always written."""
 
 
 @dataclasses.dataclass
@@ -68,11 +70,9 @@ class Checkpoints:
 
     Attributes:
         folder: where they lie.
-        seconds: time between two of one training; the end is always written.
     """
 
     folder: Path
-    seconds: float = 20.0
 
     def of(self, name: str, identity: Mapping[str, Any], arrays: PyTree) -> Checkpoint:
         """Return the checkpoint of one training.
@@ -90,7 +90,7 @@ class Checkpoints:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         word = digest.hexdigest()
-        return Checkpoint(self.folder / f"{name}-{word[:12]}.checkpoint", word, self.seconds)
+        return Checkpoint(self.folder / f"{name}-{word[:12]}.checkpoint", word)
 
 
 @dataclasses.dataclass
@@ -100,18 +100,16 @@ class Checkpoint:
     Attributes:
         path: of the file.
         identity: digest of all that decides the training.
-        seconds: time between two writes.
     """
 
     path: Path
     identity: str
-    seconds: float
     _written: float = dataclasses.field(default_factory=time.monotonic)
 
     def save(self, course: Course) -> None:
         """Write where the training stands, unless it was written just now and goes on."""
         now = time.monotonic()
-        if not course.over and now - self._written < self.seconds:
+        if not course.over and now - self._written < SECONDS:
             return
         self._written = now
         buffer = io.BytesIO()

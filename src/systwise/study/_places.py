@@ -34,6 +34,8 @@ from systwise.study._unit import Unit, run_unit
 if TYPE_CHECKING:
     from dask.distributed import Client
 
+PATIENCE = 30.0
+"""Seconds to wait for a scheduler, and for its first worker."""
 RETRIES = 5
 """How often a unit is taken up again after a worker was lost."""
 
@@ -106,13 +108,12 @@ class Cluster(AbstractPlace):
     study: str
 
     @classmethod
-    def connect(cls, address: str, study: str, patience: float = 30.0) -> Cluster:
+    def connect(cls, address: str, study: str) -> Cluster:
         """Return the place behind a scheduler's address.
 
         Args:
             address: for instance `tcp://host:8786`.
             study: what workers make their plan from.
-            patience: seconds to wait for the scheduler, and for a first worker.
 
         Raises:
             ConfigError: Dask is not installed, nothing answers, there is no worker, or a worker has other versions.
@@ -122,14 +123,14 @@ class Cluster(AbstractPlace):
         except ImportError:
             raise ConfigError("--scheduler needs Dask; install it with: pip install 'systwise[dask]'") from None
         try:
-            client = Client(address, timeout=patience, set_as_default=False)
+            client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ConfigError(
                 f"--scheduler {address}: no Dask scheduler answers ({type(error).__name__}); start one, or check the "
                 "address that it printed"
             ) from None
         try:
-            client.wait_for_workers(1, timeout=patience)
+            client.wait_for_workers(1, timeout=PATIENCE)
             _check_workers(client)
         except TimeoutError:
             client.close()

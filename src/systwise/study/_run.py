@@ -116,18 +116,25 @@ class _Study:
         for job in jobs:
             found = self.store.unit(self._name(job), self._identity(job))
             if found is not None:
-                self.units[job] = found
+                self._finish(job, found, progress)
         left = [job for job in jobs if job not in self.units]
         density = planes[0] if planes else None
         for job, unit in self.place.units(plan, left, self.store, density, progress):
-            run_waiting(plan, self.store, unit, job.seed, self.place.toys, progress)
+            # Pseudo-experiments may take hours: what they start from is kept before.
             self.store.save_unit(self._name(job), self._identity(job), unit)
-            self.units[job] = unit
-            self._save()
+            self._finish(job, unit, progress)
         for number in range(plan.settings.seeds):
             self._compare(plan.settings.seed + number, channels, progress)
         self.manifest = self.manifest.model_copy(update={"status": "finished"})
         return self._save()
+
+    def _finish(self, job: Job, unit: Unit, progress: Progress) -> None:
+        """Make a unit's pseudo-experiments, and count it among the finished ones."""
+        if unit.waiting:
+            run_waiting(self.plan, self.store, unit, job.seed, self.place.toys, progress)
+            self.store.save_unit(self._name(job), self._identity(job), unit)
+        self.units[job] = unit
+        self._save()
 
     def _jobs(self) -> list[Job]:
         """Return all units, in the order of the results."""

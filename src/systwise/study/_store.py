@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import IO, Any
 
+import cloudpickle
+
 from systwise.atomic import write_atomically
 from systwise.cases import AbstractCase
 from systwise.errors import ConfigError, FitError
@@ -86,7 +88,7 @@ class Store:
 
     def save_unit(self, name: str, identity: str, unit: Any) -> None:
         """Keep a finished unit, so that a resumed run need not repeat it."""
-        payload = pickle.dumps(unit)
+        payload = cloudpickle.dumps(unit)
         header = {"format": UNIT_FORMAT, "identity": identity, "digest": hashlib.sha256(payload).hexdigest()}
 
         def write(file: Any) -> None:

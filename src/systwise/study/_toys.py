@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ from systwise.templates import Pairs, anchor_pairs, joint_score, score
 
 TOGETHER = 50
 """Pseudo-experiments whose data are in memory at a time."""
+SECONDS = 20.0
+"""Time after which those that are done are written."""
 Source = Literal["events", "templates"]
 
 
@@ -122,7 +125,14 @@ def check_coverage(
         new: list[Toys | None] = [None] * len(fitted)
         if len(missing):
             job = ToyJob(strategy, seed, observable, tuple(fitted), point, number)
-            new = _joined(run or run_here, plan, job, missing, settings.first, progress)
+
+            def keep(parts: Block, files: list[str] = files, earlier: Block = earlier) -> None:
+                for file, *both in zip(files, earlier, parts, strict=True):
+                    rows = [part for part in both if part is not None]
+                    if rows:
+                        store.save_toys(file, Toys.merge(rows))
+
+            new = _joined(run or run_here, plan, job, missing, settings.first, keep, progress)
         for one, file, *both in zip(fitted, files, earlier, new, strict=True):
             parts = [part for part in both if part is not None]
             who = f"{strategy}, {one.kind}, {one.binning} binning"
@@ -183,9 +193,18 @@ def toy_blocks(missing: np.ndarray, first: int) -> list[np.ndarray]:
     return [missing[(missing - first) // TOGETHER == k] for k in np.unique((missing - first) // TOGETHER)]
 
 
-def _joined(run: ToyRunner, plan: Plan, job: ToyJob, missing: np.ndarray, first: int, progress: Progress) -> Block:
-    """Return all missing pseudo-experiments, one set an observable."""
+def _joined(
+    run: ToyRunner,
+    plan: Plan,
+    job: ToyJob,
+    missing: np.ndarray,
+    first: int,
+    keep: Callable[[Block], None],
+    progress: Progress,
+) -> Block:
+    """Return all missing pseudo-experiments, one set an observable; `keep` is given what is there now and then."""
     parts: list[list[Toys]] = [[] for _ in job.fitted]
+    kept = time.monotonic()
     what, done = f"toys {job.strategy}", 0
     blocks = toy_blocks(missing, first)
     progress(what, 0, len(missing))
@@ -193,6 +212,9 @@ def _joined(run: ToyRunner, plan: Plan, job: ToyJob, missing: np.ndarray, first:
         for part, toys in zip(parts, block, strict=True):
             part += [] if toys is None else [toys]
         done += len(numbers)
+        if done < len(missing) and time.monotonic() - kept > SECONDS:
+            keep([Toys.merge(part) if part else None for part in parts])
+            kept = time.monotonic()
         progress(what, done, len(missing))
     return [Toys.merge(part) if part else None for part in parts]
 

@@ -1,0 +1,85 @@
+"""Units on a Dask cluster: the numbers of one process to the bit, also where a worker dies; what cannot be is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from systwise.errors import ConfigError
+from systwise.study import run_study
+from test_resume import same, settings
+
+distributed = pytest.importorskip("dask.distributed", reason="a cluster needs the extra [dask]")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Return the address of a scheduler with two workers, processes of their own, and the workers."""
+    folder = tmp_path_factory.mktemp("dask")
+    started = []
+
+    def start(*words):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
+        with (folder / f"{len(started)}.log").open("w") as log:
+            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+        return started[-1]
+
+    file = folder / "scheduler.json"
+    start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    workers = []
+    common = ["--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]
+    for _ in range(2):
+        workers.append(start("worker", *common, "--no-nanny"))
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline, "the scheduler did not start"
+        time.sleep(0.2)
+    yield json.loads(file.read_text())["address"], workers
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run_study("gaussian-toy", settings(), folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_numbers_and_a_dead_worker_loses_nothing(cluster, whole, tmp_path):
+    address, workers = cluster
+    run_study("gaussian-toy", settings(), tmp_path / "two", scheduler=address)
+    same(whole, tmp_path / "two")
+    killed = []
+
+    def progress(what, done, total):
+        # Once the first unit is back, the other one is under way.
+        if what == "units on the cluster" and done == 0 and not killed:
+            killed.append(workers[0].pid)
+            time.sleep(2.0)
+            os.kill(workers[0].pid, signal.SIGKILL)
+
+    run_study("gaussian-toy", settings(), tmp_path / "one", scheduler=address, progress=progress)
+    assert killed
+    same(whole, tmp_path / "one")
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("systwise.study._places.PATIENCE", 2.0)
+    with pytest.raises(ConfigError, match=r"--scheduler tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
+        run_study("gaussian-toy", settings(), tmp_path / "run", scheduler="tcp://127.0.0.1:1")
+
+
+def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    with pytest.raises(ConfigError, match=r"pip install 'systwise\[dask\]'"):
+        run_study("gaussian-toy", settings(), tmp_path / "run", scheduler="tcp://127.0.0.1:1")
