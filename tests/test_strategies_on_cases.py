@@ -12,7 +12,12 @@ from systwise.events import SplitSettings, split_events
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, Problem
 from systwise.settings import validate
 
-TRAINED = [name for name in STRATEGIES.names() if issubclass(STRATEGIES.get(name), AbstractNetworkStrategy)]
+QUICK = ("distance_correlation", "moment_decomposition", "tangent_propagation", "inference_aware")
+TRAINED = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)  # the others are trained in other tests too
+    for name in STRATEGIES.names()
+    if issubclass(STRATEGIES.get(name), AbstractNetworkStrategy)
+]
 SMALL = {
     "network": {"layers": 1, "width": 8},
     "training": {"batch": 512, "passes": 0.01, "minimum_steps": 32, "evaluations": 1},
@@ -71,7 +76,8 @@ def test_scores_are_finite_or_a_sentence_says_why_not(place, name):
         return
     observable = strategy.fit(problem, 0).observable
     events = problem.table.slice(slice(0, 500))
-    z = jnp.broadcast_to(jnp.asarray(problem.nominal, jnp.float32), (500, len(problem.nominal)))
+    nominal = [nuisance.nominal for nuisance in problem.case.nuisances]
+    z = jnp.broadcast_to(jnp.asarray(nominal, jnp.float32), (500, len(nominal)))
     logits = np.asarray(observable.output(problem.case.vary(events, z), z, jnp.int32(0)))
     assert np.isfinite(logits).all()
     assert np.ptp(logits) > 0
