@@ -112,7 +112,7 @@ def _overrides(assignments: list[str]) -> dict[str, Any]:
     return tree
 
 
-Case = Annotated[str, typer.Argument(help="A case of `systwise cases`.")]
+Case = Annotated[str, typer.Argument(help="A case of `systwise cases`, or the YAML file of your own analysis.")]
 Strategies = Annotated[str | None, typer.Option(help="Comma-separated, or `all` of `systwise strategies`.")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings a strategy.")]
 Seed = Annotated[int | None, typer.Option(help="First seed.")]
@@ -160,7 +160,9 @@ def run(
     """Train all strategies, fit with each, and write results, figures and a report."""
     with one_sentence(debug):
         overrides = _given(set_, strategies, seeds, seed, true, {"count": toys})
-        _study(case, overrides, out or Path(f"systwise-{case}"), config, preset, quick, force, resume, scheduler)
+        _study(
+            case, overrides, out or Path(f"systwise-{Path(case).stem}"), config, preset, quick, force, resume, scheduler
+        )
 
 
 @app.command(name="toys")
@@ -191,7 +193,17 @@ def toys_command(
     """
     with one_sentence(debug):
         overrides = _given(set_, strategies, seeds, seed, true, {"count": toys, "first": first})
-        _study(case, overrides, out or Path(f"systwise-{case}-toys"), config, preset, quick, force, resume, scheduler)
+        _study(
+            case,
+            overrides,
+            out or Path(f"systwise-{Path(case).stem}-toys"),
+            config,
+            preset,
+            quick,
+            force,
+            resume,
+            scheduler,
+        )
 
 
 @app.command()

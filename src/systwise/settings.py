@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,10 +35,38 @@ def validate(kind: type[S], values: dict[str, Any], path: str = "") -> S:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in (path, *first["loc"]) if part != "")
+        places = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+        key = ".".join(part for part in (path, *places) if part != "")
         if first["type"] == "extra_forbidden":
-            known = [field.alias or name for name, field in kind.model_fields.items()]
-            hint = suggestion(str(first["loc"][-1]), known) if len(first["loc"]) == 1 else ""
-            tail = f" (known: {', '.join(known)})" if len(first["loc"]) == 1 else ""
+            known = _known_keys(kind, first["loc"][:-1])
+            hint = suggestion(str(first["loc"][-1]), known)
+            tail = f" (known: {', '.join(known)})" if known else ""
             raise ConfigError(f"unknown key '{key}'{hint}{tail}") from None
-        raise ConfigError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise ConfigError(f"{key}: is missing; add it") from None
+        if first["type"] == "value_error":
+            raise ConfigError(f"{key}: {message}") from None
+        raise ConfigError(f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}") from None
+
+
+def _known_keys(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the settings at `place` inside those of class `kind`, none where they are not found."""
+    current: Any = kind
+    for part in place:
+        models = list(_models(current))
+        if isinstance(part, int) or not models:
+            continue
+        fields = {field.alias or name: field for model in models for name, field in model.model_fields.items()}
+        fields |= {name: field for model in models for name, field in model.model_fields.items()}
+        current = fields[part].annotation if part in fields else current
+    return [field.alias or name for model in _models(current) for name, field in model.model_fields.items()]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the settings classes in an annotation such as `tuple[Sample, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _models(part)

@@ -9,5 +9,17 @@ from systwise.cases._case import (
     no_progress,
     relabelled,
 )
+from systwise.cases.analysis import Analysis, AnalysisSettings, Finding
 
-__all__ = ["CASES", "AbstractCase", "AbstractTruth", "Progress", "StudyDefaults", "no_progress", "relabelled"]
+__all__ = [
+    "CASES",
+    "AbstractCase",
+    "AbstractTruth",
+    "Analysis",
+    "AnalysisSettings",
+    "Finding",
+    "Progress",
+    "StudyDefaults",
+    "no_progress",
+    "relabelled",
+]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from systwise.errors import ConfigError
 from systwise.events import AbstractVariation, Events, EventTable
@@ -113,6 +113,11 @@ class AbstractCase(abc.ABC):
     def __eq__(self, other: object) -> bool:
         """Compare by class and settings."""
         return type(self) is type(other) and self.settings == other.settings  # type: ignore[attr-defined]
+
+    @property
+    def title(self) -> str:
+        """What tables and reports call the case."""
+        return self.name
 
     @property
     @abc.abstractmethod
@@ -270,6 +275,43 @@ class AbstractCase(abc.ABC):
     def smooth(self) -> bool:
         """Whether events are smooth functions of continuous nuisances: not where a selection cuts on what moves."""
         return type(self).select is AbstractCase.select
+
+    def settle(
+        self,
+        events: Events,
+        z: Float[Array, "event nuisance"],
+        low: Float[Array, " nuisance"],
+        high: Float[Array, " nuisance"],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, "event nuisance"], Float[Array, " event"] | None]:
+        """Return the nuisance values at which training sees each event, and what each event then counts for.
+
+        A case whose simulation exists at a few values only settles on these; all others take the values drawn.
+
+        Args:
+            events: as in the table.
+            z: values drawn.
+            low: lowest value of the draw; equal to `high` where the value is fixed.
+            high: highest value of the draw.
+            key: for choices of its own.
+
+        Returns:
+            The values, and factors on the weights (None: all 1).
+        """
+        return z, None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the events come with a score of the analyst's own."""
+        return False
+
+    def score(self, events: Events) -> Float[Array, " event"]:
+        """Return the analyst's own score of varied events, between 0 and 1; pure JAX.
+
+        Raises:
+            ConfigError: the events have none.
+        """
+        raise ConfigError(f"case '{self.name}' has no score of its own; leave strategy 'column' out")
 
     def select(self, events: Events) -> Events:
         """Set the weights of events that fail the selection to zero (no selection by default)."""

@@ -2,7 +2,11 @@
 
 from systwise.events._checks import check_events, check_labels, check_positive, process_yields
 from systwise.events._download import cache_folder, fetch
-from systwise.events._readers import ColumnType, as_numpy, file_fingerprint, read_blocks
+from systwise.events._expressions import Expression
+from systwise.events._interpolation import AnchorInterpolation
+from systwise.events._readers import ColumnType, as_numpy, column_names, file_fingerprint, read_blocks
+from systwise.events._root import base_name
+from systwise.events._sample_variation import SampleVariation, WeightVariation
 from systwise.events._splits import Split, SplitSettings, split_events
 from systwise.events._table import Events, EventTable, event_seed, hash_ids, uniform_hash
 from systwise.events._variation import AbstractVariation, Exactness
@@ -11,18 +15,24 @@ from systwise.events._writers import write_varied as write_varied_table
 
 __all__ = [
     "AbstractVariation",
+    "AnchorInterpolation",
     "ColumnType",
     "EventTable",
     "Events",
     "Exactness",
+    "Expression",
     "LogQuadraticWeights",
+    "SampleVariation",
     "Split",
     "SplitSettings",
+    "WeightVariation",
     "as_numpy",
+    "base_name",
     "cache_folder",
     "check_events",
     "check_labels",
     "check_positive",
+    "column_names",
     "event_seed",
     "fetch",
     "file_fingerprint",

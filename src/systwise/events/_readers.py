@@ -1,4 +1,4 @@
-"""Reading columns of tabular files in blocks: csv, csv.gz and parquet, through Arrow.
+"""Reading columns of tabular files in blocks: csv, csv.gz and parquet through Arrow, ROOT and HDF5.
 
 Nothing larger than a block is held twice, so a caller that copies blocks into float32 arrays needs
 little more memory than the events themselves.
@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from systwise.errors import DataError
+from systwise.events._root import base_name, hdf5_blocks, hdf5_names, root_blocks, root_names
 from systwise.registry import suggestion
 
 ColumnType = Literal["float32", "float64", "int64", "text"]
@@ -31,6 +32,12 @@ Report = Callable[[str, int, int], None]
 _ARROW = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "text": pa.string()}
 _ROWS = 65_536
 _BYTES = 16 * 2**20
+_FORMATS = {
+    (".parquet", ".pq"): "parquet",
+    (".csv", ".csv.gz"): "csv",
+    (".root",): "ROOT",
+    (".h5", ".hdf5"): "HDF5",
+}
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -38,40 +45,72 @@ def _silent(what: str, done: int, total: int) -> None:
 
 
 def read_blocks(
-    path: str | Path, columns: Mapping[str, ColumnType], report: Report = _silent
+    path: str | Path, columns: Mapping[str, ColumnType], report: Report = _silent, tree: str | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield blocks of the named columns, in the given order and types, as the file's rows come.
 
-    The format follows from the name: `.parquet`, `.csv` or `.csv.gz`. Columns that are not asked for
-    are not converted.
+    The format follows from the name: `.parquet`, `.csv`, `.csv.gz`, `.root` or `.h5`. Columns that are not asked
+    for are not converted.
 
     Args:
         path: the file.
-        columns: name and type of each column to read.
+        columns: name and type of each column to read; `name[i]` is an element of a ROOT branch of vectors.
         report: called after each block.
+        tree: name of the tree (ROOT) or group (HDF5); None where there is only one.
 
     Raises:
         DataError: no such file, unknown format, damaged content, a missing column (the message holds
             the nearest existing name) or a value that does not fit its column's type.
     """
     path = Path(path)
-    name = path.name.lower()
+    kind = _format(path)
+    readers = {"parquet": _parquet_blocks, "csv": _csv_blocks}
+    if kind in readers:
+        blocks = readers[kind](path, columns, report)
+    else:
+        blocks = _other_blocks(path, columns, report, tree)
+    try:
+        yield from blocks
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
+
+
+def column_names(path: str | Path, tree: str | None = None) -> list[str]:
+    """Return the names of a file's columns.
+
+    Raises:
+        DataError: no such file, unknown format, damaged content, or no such tree.
+    """
+    path = Path(path)
+    kind = _format(path)
+    try:
+        if kind == "ROOT":
+            return root_names(path, tree)
+        if kind == "HDF5":
+            return hdf5_names(path, tree)
+        if kind == "csv":
+            return _csv_header(path, path.suffix.lower() == ".gz")
+        return list(pa.parquet.read_schema(path).names)
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
+
+
+def _format(path: Path) -> str:
+    """Return the format that a file's name says.
+
+    Raises:
+        DataError: there is no such file, or its name says no known format.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give the path of a file")
-    if name.endswith((".parquet", ".pq")):
-        blocks = _parquet_blocks(path, columns, report)
-    elif name.endswith((".csv", ".csv.gz")):
-        blocks = _csv_blocks(path, columns, report)
-    else:
-        raise DataError(f"{path}: unknown format; use a file that ends in .parquet, .csv or .csv.gz")
-    try:
-        yield from blocks
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        kind = "parquet" if name.endswith((".parquet", ".pq")) else "csv"
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
+    for endings, kind in _FORMATS.items():
+        if path.name.lower().endswith(endings):
+            return kind
+    raise DataError(f"{path}: unknown format; use a file that ends in .root, .parquet, .h5, .csv or .csv.gz")
 
 
 def file_fingerprint(path: str | Path) -> str:
@@ -89,6 +128,22 @@ def _parquet_blocks(path: Path, columns: Mapping[str, ColumnType], report: Repor
             yield _cast(path, batch, columns)
             done += batch.num_rows
             report(f"reading {path.name}", done, total)
+
+
+def _other_blocks(
+    path: Path, columns: Mapping[str, ColumnType], report: Report, tree: str | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield blocks of a ROOT or HDF5 file."""
+    root = _format(path) == "ROOT"
+    present = root_names(path, tree) if root else hdf5_names(path, tree)
+    whole = {name if name in present else base_name(name): kind for name, kind in columns.items()}
+    _check_names(path, whole if root else columns, present)
+    done = 0
+    for arrays, total in (root_blocks if root else hdf5_blocks)(path, list(columns), tree):
+        batch = pa.RecordBatch.from_arrays([pa.array(array) for array in arrays.values()], names=list(arrays))
+        yield _cast(path, batch, columns)
+        done += batch.num_rows
+        report(f"reading {path.name}", done, total)
 
 
 def _csv_blocks(path: Path, columns: Mapping[str, ColumnType], report: Report) -> Iterator[pa.RecordBatch]:

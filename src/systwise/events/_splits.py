@@ -76,7 +76,7 @@ def split_events(table: EventTable, settings: SplitSettings) -> Split:
     Raises:
         DataError: a part would be left without events of some component.
     """
-    ids = table.id
+    ids = table.kin
     few = settings.scheme == "auto" and len(table) < FEW_EVENTS
     validation = uniform_hash(ids, "valid") < settings.validation
     if settings.scheme == "folds" or few:

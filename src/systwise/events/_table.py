@@ -47,6 +47,9 @@ class EventTable:
         columns: `[event, column]` float32, further numbers that variations need; None where there are none.
         source: where the events come from (a path or a generator), for messages and records.
         fingerprint: hash of the content or of the generator's settings.
+        origin: `[event]` int64, equal for rows that are one simulated event in several samples (nominal and
+            shifted): a network must not be trained on one of them and score another; None where all differ.
+        notes: what a reader of results should know of these events; printed as warnings.
     """
 
     features: np.ndarray
@@ -59,6 +62,13 @@ class EventTable:
     source: str
     fingerprint: str
     columns: np.ndarray | None = None
+    origin: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def kin(self) -> np.ndarray:
+        """What decides an event's part in a study, `[event]` int64: its origin, or its id where it has none."""
+        return self.id if self.origin is None else self.origin
 
     def __len__(self) -> int:
         """Return the number of events."""
@@ -75,7 +85,7 @@ class EventTable:
             features=jnp.asarray(np.asarray(rows(self.features), np.float32)),
             weights=jnp.asarray(np.asarray(rows(self.weights), np.float32)),
             process=jnp.asarray(np.asarray(rows(self.process), np.int32)),
-            seed=jnp.asarray(event_seed(rows(self.id))),
+            seed=jnp.asarray(event_seed(rows(self.kin))),
             columns=self._columns(index),
         )
 

@@ -93,8 +93,10 @@ def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: 
     """
     z = draw(key, events.weights.shape[0])
     if not case.sample_features or task.hypotheses is None:
+        z, share = case.settle(events, z, draw.low, draw.high, jax.random.fold_in(key, 2))
         varied = case.vary(events, z)
-        return Batch(varied.features, z, task.weights(varied))
+        weights = task.weights(varied)
+        return Batch(varied.features, z, weights if share is None else weights * share[:, None])
     # How well the sample's value is known is what the prior says, whatever range the events are varied over. A
     # strategy that knows one value of a nuisance only has events of that value, and the prior's sample values.
     at = draw.nearest(prior_draw(case, jax.random.fold_in(key, 1), z.shape[0]))

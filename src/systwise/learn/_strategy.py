@@ -93,6 +93,7 @@ class AbstractStrategy(Settings):
             of kind `theory` (arXiv:2109.08159).
         needs_truth: whether it exists only where the case knows its optimum.
         needs_nuisances: whether it exists only where a nuisance moves events.
+        needs_score: whether it exists only where the events come with a score of the analyst's own.
         observables: how its score may be measured: `binned`, `anchored` at fixed hypotheses, `unbinned`.
         is_yardstick: whether it uses what no measurement has, and so does not compete.
         by_default: whether a study runs it without being asked; `all` asks for every one.
@@ -105,6 +106,7 @@ class AbstractStrategy(Settings):
     decorrelates: ClassVar[bool] = False
     needs_truth: ClassVar[bool] = False
     needs_nuisances: ClassVar[bool] = False
+    needs_score: ClassVar[bool] = False
     is_yardstick: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
     observables: ClassVar[tuple[str, ...]] = ("binned",)

@@ -34,13 +34,14 @@ class Task(eqx.Module):
 
 
 def hypothesis_task(case: AbstractCase, table: EventTable, index: np.ndarray) -> Task:
-    """Return the case's task: its two hypotheses, or the first component against all others.
+    """Return the case's task: its two hypotheses, or what depends on a parameter of interest against all else.
 
     Raises:
         DataError: one of the classes has no positive total weight.
     """
     if case.hypotheses is None:
-        return signal_task(table, index)
+        signal, _ = case.components.contrast()
+        return signal_task(table, index, signal if np.count_nonzero(signal) > 1 else None)
     theta = np.asarray(case.hypotheses, np.float32)
     classes = np.stack([np.asarray(case.components.coefficients(jnp.asarray(row))) for row in theta])
     totals = classes.astype(np.float64) @ table.weights[index].sum(axis=0, dtype=np.float64)
@@ -54,19 +55,26 @@ def hypothesis_task(case: AbstractCase, table: EventTable, index: np.ndarray) ->
     return Task(jnp.asarray(classes), balance, jnp.asarray(theta))
 
 
-def signal_task(table: EventTable, index: np.ndarray) -> Task:
+def signal_task(table: EventTable, index: np.ndarray, signal: np.ndarray | None = None) -> Task:
     """Return the task of telling the first component from all others, balanced over `index`.
+
+    Args:
+        table: the events.
+        index: training events.
+        signal: `[component]` coefficients of the signal where it is more than the first component; those without
+            one are background.
 
     Raises:
         DataError: one of the classes has no positive total weight.
     """
     count = len(table.component_names)
     classes = np.zeros((2, count), np.float32)
-    classes[0, 0] = 1
-    classes[1, 1:] = 1
+    classes[0] = np.arange(count) == 0 if signal is None else signal
+    classes[1] = classes[0] == 0
     totals = classes.astype(np.float64) @ table.weights[index].sum(axis=0, dtype=np.float64)
-    for name, total in zip((table.component_names[0], "+".join(table.component_names[1:])), totals, strict=True):
+    for row, total in zip(classes, totals, strict=True):
         if not total > 0:
+            name = "+".join(name for name, c in zip(table.component_names, row, strict=True) if c)
             raise DataError(
                 f"{table.source}: the training events of '{name}' have total weight {total:g}; it must be positive"
             )

@@ -13,7 +13,7 @@ from systwise.parameters._constraints import (
     UniformConstraint,
 )
 from systwise.parameters._normalisation import Normalisation
-from systwise.parameters._nuisance import Nuisance, uniform_anchors
+from systwise.parameters._nuisance import Kind, Nuisance, uniform_anchors
 
 __all__ = [
     "AbstractConstraint",
@@ -23,6 +23,7 @@ __all__ = [
     "CorrelatedGaussian",
     "CountsConstraint",
     "GaussianConstraint",
+    "Kind",
     "LogNormalConstraint",
     "NoConstraint",
     "Normalisation",

@@ -233,7 +233,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         return {n: sum(getattr(u, field) for u in units if u.strategy == n) for n in names}
 
     return Results(
-        case=plan.case.name,
+        case=plan.case.title,
         settings=plain(tree),
         seeds=[settings.seed + i for i in range(settings.seeds)],
         versions=versions(),
@@ -253,7 +253,9 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
             for n in plan.nuisances
         ],
         yardsticks=[s.name for s in plan.strategies if s.is_yardstick],
-        warnings=list(dict.fromkeys([*_cautions(plan), *(w for unit in units for w in unit.warnings)])),
+        warnings=list(
+            dict.fromkeys([*plan.table.notes, *_cautions(plan), *(w for unit in units for w in unit.warnings)])
+        ),
         measurements=[record for unit in units for record in unit.measurements],
         toys=[record for unit in units for record in unit.toys],
         inferences=[record for unit in units for record in unit.inferences],

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from systwise.cases import CASES, AbstractCase
+from systwise.cases import CASES, AbstractCase, Analysis, AnalysisSettings
 from systwise.errors import ConfigError
 from systwise.events import SplitSettings
 from systwise.fit import Convention
@@ -215,13 +215,13 @@ def resolve_settings(
     config: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> StudySettings:
-    """Lay the layers of settings on top of each other: preset, quick, file, command line.
+    """Lay the layers of settings on top of each other: analysis file, preset, quick, file, command line.
 
     Raises:
         ConfigError: a case, preset or key is unknown, or a value does not fit.
     """
-    presets = CASES.get(case).presets
-    tree: dict[str, Any] = {}
+    presets = case_class(case).presets
+    tree = read_analysis(case) if is_analysis(case) else {}
     for name in (preset, "quick" if quick else None):
         if name is None:
             continue
@@ -233,13 +233,45 @@ def resolve_settings(
     return validate(StudySettings, tree)
 
 
+def is_analysis(case: str) -> bool:
+    """Return whether a case's name is that of a file that describes an analysis."""
+    return case.lower().endswith((".yaml", ".yml"))
+
+
+def case_class(name: str) -> type[AbstractCase]:
+    """Return the class of a case: `Analysis` for a YAML file, else a built-in one.
+
+    Raises:
+        ConfigError: there is no such case.
+    """
+    return Analysis if is_analysis(name) else CASES.get(name)
+
+
+def read_analysis(name: str) -> dict[str, Any]:
+    """Return the settings in an analysis file: those of its `study` section, and the rest as those of the case.
+
+    Raises:
+        ConfigError: the file is missing, no YAML, or has a key that does not exist.
+    """
+    path = Path(name)
+    tree = read_config(path)
+    study = tree.pop("study", None) or {}
+    if not isinstance(study, dict):
+        raise ConfigError(f"{path}: study: must hold key: value pairs, as `systwise run --set` takes them")
+    if "case" in study:
+        raise ConfigError(f"{path}: study.case: the file itself describes the case; leave it out")
+    case = tree | {"Folder": str(path.parent)}
+    validate(AnalysisSettings, case, str(path))
+    return merge_settings(study, {"case": case})
+
+
 def build_case(name: str, settings: StudySettings) -> AbstractCase:
     """Return the case with its settings.
 
     Raises:
         ConfigError: the name or one of the settings is unknown.
     """
-    kind = CASES.get(name)
+    kind = case_class(name)
     return kind(validate(kind.settings_class, settings.case, "case"))
 
 
@@ -259,6 +291,7 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
     if wanted is None or wanted == ("all",):
         wanted = tuple(n for n in known if wanted is not None or STRATEGIES.get(n).by_default)
         wanted = tuple(n for n in wanted if case.truth is not None or not STRATEGIES.get(n).needs_truth)
+        wanted = tuple(n for n in wanted if case.has_score or not STRATEGIES.get(n).needs_score)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
         if case.components.alternative is not None:
@@ -272,6 +305,11 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         if kind.needs_truth and case.truth is None:
             raise ConfigError(
                 f"strategy '{kind.name}' needs a known optimum, which case '{case.name}' has not; leave it out"
+            )
+        if kind.needs_score and not case.has_score:
+            raise ConfigError(
+                f"strategy '{kind.name}' needs a score of your own, which case '{case.name}' has not; name it as Variable "
+                "of the region in an analysis file"
             )
         tree: dict[str, Any] = {}
         if issubclass(kind, AbstractNetworkStrategy):

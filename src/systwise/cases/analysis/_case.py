@@ -1,0 +1,245 @@
+"""An analysis described in a file, as a case like any other."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases.analysis._functions import (
+    FunctionVariation,
+    RateVariation,
+    check_at_nominal,
+    check_function,
+    import_function,
+)
+from systwise.cases.analysis._layout import Layout, build_layout
+from systwise.cases.analysis._load import Finding, Loader
+from systwise.cases.analysis._nuisances import build_constraints, build_nuisances
+from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis._star import Star, build_star
+from systwise.cases.analysis._structure import (
+    Action,
+    Term,
+    actions,
+    build_components,
+    build_normalisations,
+    build_terms,
+    is_rate,
+    rate_factors,
+)
+from systwise.events import AbstractVariation, Events, EventTable, Expression
+from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
+
+QUICK: dict[str, Any] = {
+    "network": {"layers": 2, "width": 32},
+    "training": {"passes": 4, "minimum_steps": 300, "evaluations": 8},
+    "split": {"scheme": "folds", "folds": 2},
+    "fit": {"conventions": ["poisson"]},
+    "inference": {"plane": 0},
+}
+
+
+class Analysis(AbstractCase):
+    """Events, parameters and uncertainties as a file describes them.
+
+    Variations act in this order: samples, weights, rates, functions; then features are what they follow from, and
+    the selection is applied.
+    """
+
+    name = "analysis"
+    summary = "your own analysis, described in a YAML file"
+    settings_class = AnalysisSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": QUICK}
+    settings: AnalysisSettings
+
+    def __init__(self, settings: AnalysisSettings) -> None:
+        """Look up every name.
+
+        Raises:
+            ConfigError: the parts of the file do not fit together.
+        """
+        super().__init__(settings)
+        self.terms: tuple[Term, ...] = build_terms(settings)
+        self.actions: tuple[Action, ...] = actions(settings)
+        self._components = build_components(settings, self.terms)
+        self._nuisances = build_nuisances(settings, self.actions)
+        self._normalisations = build_normalisations(settings, self.terms, self.actions)
+        self.layout: Layout = build_layout(settings, self.terms, self.actions)
+        self._functions = tuple(
+            import_function(a.entry.function or "", Path(settings.folder), a.where) for a in self.layout.functions
+        )
+        self._moved = tuple(
+            dict.fromkeys(
+                name
+                for action, function in zip(self.layout.functions, self._functions, strict=True)
+                for name in check_function(function, self.layout.raw, action.where)
+            )
+        )
+
+    @property
+    def title(self) -> str:
+        """The name of the measurement."""
+        return self.settings.general.measurement
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the region's features."""
+        return tuple(feature.name for feature in self.settings.region.features)
+
+    @property
+    def components(self) -> Components:
+        """A component a sample, or several where its formula has several terms."""
+        return self._components
+
+    @property
+    def nuisances(self) -> tuple[Nuisance, ...]:
+        """The systematic uncertainties and the free factors that are no parameters of interest."""
+        return self._nuisances
+
+    @functools.cached_property
+    def constraints(self) -> tuple[AbstractConstraint, ...]:
+        """As the file says; Gaussian by default."""
+        return build_constraints(self.nuisances, self.actions)
+
+    @property
+    def normalisations(self) -> tuple[Normalisation, ...]:
+        """Free factors and normalisation uncertainties."""
+        return self._normalisations
+
+    @functools.cached_property
+    def variations(self) -> tuple[AbstractVariation, ...]:
+        """Samples, weights, rates that go with a shape, functions."""
+        rates = [
+            RateVariation(a.entry.name, a.entry.nominal, a.entry.width, *rate_factors(a.entry), a.samples)
+            for a in self.actions
+            if a.entry.way == "normalisation" and not is_rate(a.entry.name, self.actions)
+        ]
+        functions = [
+            FunctionVariation(
+                action.entry.name,
+                function,
+                action.samples,
+                self.layout.raw,
+                self.layout.first_raw,
+                self.layout.features,
+            )
+            for action, function in zip(self.layout.functions, self._functions, strict=True)
+        ]
+        samples, weights = (
+            [variation for _, variation in found] for found in (self.layout.samples, self.layout.weights)
+        )
+        return (*samples, *weights, *rates, *functions)
+
+    @property
+    def defaults(self) -> StudyDefaults:
+        """The nominal point, and one with the first shape nuisance one width up."""
+        shapes = self.shape_nuisances
+        true: tuple[dict[str, float], ...] = ({},)
+        shown: tuple[float, ...] = tuple(n.nominal for n in self.nuisances[:1])
+        if shapes:
+            first = shapes[0]
+            width = next(a.entry.width for a in self.actions if a.entry.name == first.name)
+            low, high = first.range
+            down, up = max(low, first.nominal - width), min(high, first.nominal + width)
+            true = ({}, {first.name: up})
+            shown = tuple(dict.fromkeys((down, first.nominal, up)))
+        return StudyDefaults(true=true, uniform_bins=10, optimised_bins=15, shown=shown)
+
+    def label(self, feature: str) -> str:
+        """Return the label that the file gives, or the name."""
+        return next((f.label for f in self.settings.region.features if f.name == feature and f.label), feature)
+
+    @property
+    def undefined(self) -> float | None:
+        """The number that marks an undefined feature."""
+        return self.settings.general.undefined
+
+    @functools.cached_property
+    def _late_cuts(self) -> tuple[tuple[Expression, tuple[int, ...]], ...]:
+        """Parts of the selection that depend on columns which functions move, with the processes they hold for."""
+        cuts: dict[str, list[int]] = {}
+        for number, sample in enumerate(self.settings.samples):
+            text = sample.filter or self.settings.region.filter
+            for part in Expression(text).parts() if text is not None else ():
+                if set(part.names) & set(self._moved):
+                    cuts.setdefault(part.text, []).append(number)
+        return tuple((Expression(text), tuple(numbers)) for text, numbers in cuts.items())
+
+    def select(self, events: Events) -> Events:
+        """Set the weights of events to zero that fail the selection after a function moved them."""
+        if not self._late_cuts:
+            return events
+        columns = self._raw(events)
+        kept = jnp.ones(events.weights.shape[0], bool)
+        for cut, processes in self._late_cuts:
+            others = ~jnp.isin(events.process, jnp.array(processes))
+            kept = kept & (others | jnp.asarray(cut.evaluate(columns, jnp), bool))
+        return eqx.tree_at(lambda e: e.weights, events, jnp.where(kept[:, None], events.weights, 0))
+
+    def _raw(self, events: Events) -> dict[str, Array]:
+        return {name: events.columns[:, self.layout.first_raw + i] for i, name in enumerate(self.layout.raw)}
+
+    @property
+    def has_score(self) -> bool:
+        """Whether the region has a Variable."""
+        return self.settings.region.variable is not None
+
+    def score(self, events: Events) -> Float[Array, " event"]:
+        """Return the region's Variable, scaled from its range to [0, 1]."""
+        region = self.settings.region
+        low, high = region.variable_range
+        value = jnp.asarray(Expression(region.variable or "0").evaluate(self._raw(events), jnp), jnp.float32)
+        return jnp.clip((jnp.broadcast_to(value, events.process.shape) - low) / (high - low), 0, 1)
+
+    @functools.cached_property
+    def _star(self) -> Star:
+        variations = [variation for _, variation in self.layout.samples]
+        return build_star(self.shape_nuisances, variations, len(self.settings.samples))
+
+    def settle(
+        self,
+        events: Events,
+        z: Float[Array, "event nuisance"],
+        low: Float[Array, " nuisance"],
+        high: Float[Array, " nuisance"],
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, "event nuisance"], Float[Array, " event"] | None]:
+        """Return the values at which rows are trained: those of samples where there are samples, see `Star`."""
+        return self._star.settle(events, z, low, high, key) if self.layout.samples else (z, None)
+
+    def load(self, seed: int, progress: Progress = no_progress) -> EventTable:
+        """Read the files; `seed` plays no part.
+
+        Raises:
+            DataError: the input is missing or unusable.
+        """
+        table, _ = self.read(progress)
+        return table
+
+    def read(
+        self, progress: Progress = no_progress, limit: int | None = None
+    ) -> tuple[EventTable, tuple[Finding, ...]]:
+        """Read the files and say what was found in them.
+
+        Args:
+            progress: told about blocks read.
+            limit: events to read of each sample, all where None.
+
+        Raises:
+            DataError: the input is missing or unusable.
+        """
+        loaded = Loader(self.settings, self.layout, self.terms, self._moved, progress, limit).load()
+        self._check_functions(loaded.table)
+        return loaded.table, loaded.findings
+
+    def _check_functions(self, table: EventTable) -> None:
+        columns = self._raw(table.slice(slice(0, 1000)))
+        for action, function in zip(self.layout.functions, self._functions, strict=True):
+            check_at_nominal(function, columns, action.entry.nominal, action.where)

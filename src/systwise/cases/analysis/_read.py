@@ -1,0 +1,194 @@
+"""Reading expressions of columns from the files of one sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from systwise.cases._case import Progress
+from systwise.cases.analysis._settings import AnalysisSettings, Paths
+from systwise.errors import DataError
+from systwise.events import Expression, as_numpy, base_name, column_names, read_blocks
+from systwise.registry import suggestion
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the events of a sample, or of a shifted one, come from.
+
+    Attributes:
+        label: for messages and tables.
+        where: path in the analysis file, for messages.
+        paths: the files.
+        tree: tree or group.
+        weight: weight of an event.
+        filter: selection, None for none.
+        cut: the part of it that is applied while reading; the rest depends on columns that functions move.
+    """
+
+    label: str
+    where: str
+    paths: tuple[Path, ...]
+    tree: str | None
+    weight: Expression
+    filter: Expression | None
+    cut: tuple[Expression, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Events of a source that pass the cut.
+
+    Attributes:
+        values: `[event]` float64 of each expression, by its text.
+        ids: `[event]` int64 event numbers.
+        read: events in the files.
+        total: sum of their weights before the cut.
+    """
+
+    values: dict[str, np.ndarray]
+    ids: np.ndarray
+    read: int
+    total: float
+
+
+def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str) -> tuple[Path, ...]:
+    """Return the files of a sample, wild cards resolved.
+
+    Raises:
+        DataError: a pattern matches nothing, or the sample has no entry.
+    """
+    folder = Path(settings.folder) / settings.general.input_path
+    if isinstance(paths, dict):
+        if sample not in paths:
+            raise DataError(f"{where}.SamplePath: has no entry for sample '{sample}'{suggestion(sample, list(paths))}")
+        paths = paths[sample]
+    found: list[Path] = []
+    for pattern in paths:
+        name = pattern.replace("{Sample}", sample)
+        matches = (
+            sorted(glob.glob(str(folder / name), recursive=True)) if glob.has_magic(name) else [str(folder / name)]
+        )
+        if not matches:
+            raise DataError(f"{where}.SamplePath: no file matches '{name}' in {folder}; check General.InputPath")
+        for match in matches:
+            if not Path(match).exists():
+                raise DataError(f"{where}.SamplePath: {match}: no such file; check the path and General.InputPath")
+        found += [Path(match) for match in matches]
+    return tuple(found)
+
+
+def read_source(
+    settings: AnalysisSettings,
+    source: Source,
+    expressions: Sequence[Expression],
+    progress: Progress,
+    limit: int | None = None,
+) -> Rows:
+    """Read the values of expressions for the events of a source.
+
+    Args:
+        settings: event id and mark of undefined values.
+        source: files, weight and cut.
+        expressions: what to evaluate, beside the weight.
+        progress: told about blocks read.
+        limit: events to read at most.
+
+    Raises:
+        DataError: a file or column is missing or damaged; event ids are repeated; a value that counts is NaN.
+    """
+    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
+    wanted = list(dict.fromkeys([source.weight, *expressions]))
+    names = list(dict.fromkeys(n for e in [*wanted, *source.cut, *([number] if number else [])] for n in e.names))
+    whole = set(number.names) if number else set()
+    values: dict[str, list[np.ndarray]] = {expression.text: [] for expression in wanted}
+    ids: list[np.ndarray] = []
+    read, total = 0, 0.0
+    for path in source.paths:
+        check_columns(path, source, names)
+        for block in read_blocks(
+            path, {n: "int64" if n in whole else "float64" for n in names}, progress, tree=source.tree
+        ):
+            columns = {name: as_numpy(block, name, path) for name in names}
+            count = block.num_rows
+            if limit is not None and read + count > limit:
+                count = limit - read
+                columns = {name: column[:count] for name, column in columns.items()}
+            own = _broadcast(source.weight, columns, count)
+            total += float(np.sum(own[np.isfinite(own)]))
+            kept = np.ones(count, bool)
+            for part in source.cut:
+                kept &= np.broadcast_to(np.asarray(part.evaluate(columns), bool), (count,))
+            row = np.arange(read, read + count)
+            ids.append((row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept])
+            columns = {name: column[kept] for name, column in columns.items()}
+            for expression in wanted:
+                found = _broadcast(expression, columns, int(kept.sum()))
+                values[expression.text].append(_defined(settings, expression, found, path, source, row[kept]))
+            read += count
+            if limit is not None and read >= limit:
+                break
+        if limit is not None and read >= limit:
+            break
+    if read == 0:
+        raise DataError(f"{source.where}: {source.paths[0]} holds no events")
+    joined = Rows({t: np.concatenate(p) for t, p in values.items()}, np.concatenate(ids), read, total)
+    if len(joined.ids) == 0:
+        raise DataError(
+            f"{source.where}: none of the {read:,} events of {source.label} passes the selection; check Filter"
+        )
+    _check_ids(source, joined.ids)
+    return joined
+
+
+def check_columns(path: Path, source: Source, names: Sequence[str]) -> None:
+    """Refuse a file that lacks a column.
+
+    Raises:
+        DataError: naming the column, its nearest existing name and the sample.
+    """
+    present = column_names(path, source.tree)
+    for name in names:
+        if name not in present and base_name(name) not in present:
+            has = ", ".join(present[:6]) + (", ..." if len(present) > 6 else "")
+            raise DataError(f"{path}: no column '{name}' for {source.label}{suggestion(name, present)} (it has {has})")
+
+
+def _broadcast(expression: Expression, columns: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """Return the value of an expression for each of `count` events; NaN where it is not defined."""
+    with np.errstate(all="ignore"):
+        value = np.asarray(expression.evaluate(columns))
+    return np.broadcast_to(value, (count,))
+
+
+def _defined(
+    settings: AnalysisSettings, expression: Expression, values: np.ndarray, path: Path, source: Source, row: np.ndarray
+) -> np.ndarray:
+    """Return float64 values, missing elements of vectors marked, and refuse others that are no numbers."""
+    values = np.array(values, np.float64)
+    bad = ~np.isfinite(values)
+    if bad.any() and settings.general.undefined is not None and "[" in expression.text:
+        values[bad] = settings.general.undefined
+    elif bad.any():
+        kind = "weight" if expression == source.weight else "value"
+        remedy = "; set General.Undefined for elements that are missing" if "[" in expression.text else ""
+        raise DataError(
+            f"{path}: {kind} '{expression.text}' is NaN or infinite in {int(bad.sum()):,} of {len(bad):,} events of "
+            f"{source.label}, first in row {int(row[np.argmax(bad)]) + 1}; correct or cut these events{remedy}"
+        )
+    return values
+
+
+def _check_ids(source: Source, ids: np.ndarray) -> None:
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        first = int(np.argmax(counts > 1))
+        raise DataError(
+            f"{source.paths[0]}: event id {values[first]} occurs {counts[first]} times in {source.label} "
+            f"({int((counts > 1).sum()):,} ids are repeated); let General.EventId tell events apart, e.g. run * 1000000 "
+            "+ event, or remove the copies"
+        )

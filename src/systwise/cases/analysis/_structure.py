@@ -1,0 +1,232 @@
+"""What an analysis file means: components, nuisances and their actions, all names looked up."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from systwise.cases.analysis._formula import Polynomial, monomial, multiply, parse_polynomial
+from systwise.cases.analysis._settings import AnalysisSettings, Systematic
+from systwise.errors import ConfigError
+from systwise.parameters import Components, Normalisation
+from systwise.registry import suggestion
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A component: the part of a sample with one monomial of the parameters of interest.
+
+    Attributes:
+        name: of the component.
+        sample: number of its sample.
+        weight: expression of the event weight where it is not the sample's own.
+        factor: number that multiplies the weight.
+        powers: exponents of the parameters of interest, `[poi]`.
+    """
+
+    name: str
+    sample: int
+    weight: str | None
+    factor: float
+    powers: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """What one entry of Systematics does.
+
+    Attributes:
+        number: its place in the file.
+        entry: the entry.
+        samples: numbers of the samples that it acts on.
+    """
+
+    number: int
+    entry: Systematic
+    samples: tuple[int, ...]
+
+    @property
+    def where(self) -> str:
+        """Its path in the file, for messages."""
+        return f"Systematics.{self.number} ('{self.entry.name}')"
+
+
+def find(name: str, known: Sequence[str], where: str, what: str) -> int:
+    """Return the place of `name` among the known ones.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if name not in known:
+        raise ConfigError(
+            f"{where}: unknown {what} '{name}'{suggestion(name, list(known))} (known: {', '.join(known)})"
+        )
+    return list(known).index(name)
+
+
+def _chosen(names: Iterable[str] | None, settings: AnalysisSettings, where: str) -> tuple[int, ...]:
+    known = [sample.name for sample in settings.samples]
+    if names is None:
+        return tuple(range(len(known)))
+    return tuple(sorted({find(name, known, where, "sample") for name in names}))
+
+
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    for name in names:
+        if list(names).count(name) > 1:
+            raise ConfigError(f"{where}: '{name}' occurs twice; give each its own Name")
+
+
+def actions(settings: AnalysisSettings) -> tuple[Action, ...]:
+    """Return the systematic uncertainties with their samples looked up.
+
+    Raises:
+        ConfigError: a sample is unknown, or two entries of one nuisance contradict each other.
+    """
+    out: list[Action] = []
+    for number, entry in enumerate(settings.systematics):
+        action = Action(number, entry, _chosen(entry.samples, settings, f"Systematics.{number}.Samples"))
+        for other in out:
+            if other.entry.name != entry.name:
+                continue
+            for key in ("constraint", "nominal", "width", "range", "training", "kind"):
+                if key in entry.model_fields_set and getattr(entry, key) != getattr(other.entry, key):
+                    raise ConfigError(
+                        f"{action.where}: {key.capitalize()} is {getattr(entry, key)} here and "
+                        f"{getattr(other.entry, key)} in Systematics.{other.number}; give it once"
+                    )
+            both = set(action.samples) & set(other.samples)
+            if both and other.entry.way == entry.way:
+                raise ConfigError(
+                    f"{action.where}: acts on sample '{settings.samples[min(both)].name}' as Systematics.{other.number} "
+                    "does already; leave the sample out of one of them"
+                )
+        if entry.nominal != 0 and entry.way == "normalisation":
+            raise ConfigError(f"{action.where}: Nominal of a normalisation is 0; leave it out")
+        out.append(action)
+    taken = {action.entry.name for action in out} & {factor.name for factor in settings.norm_factors}
+    if taken:
+        raise ConfigError(f"Systematics: '{min(taken)}' is the name of a NormFactor; choose another")
+    return tuple(out)
+
+
+def is_rate(name: str, found: Sequence[Action]) -> bool:
+    """Return whether a nuisance changes yields and nothing else."""
+    return all(action.entry.way == "normalisation" for action in found if action.entry.name == name)
+
+
+def build_terms(settings: AnalysisSettings) -> tuple[Term, ...]:
+    """Return the components, those that depend on a parameter of interest first.
+
+    Raises:
+        ConfigError: a formula is no polynomial of the parameters of interest, or a name is unknown.
+    """
+    _refuse_twice([sample.name for sample in settings.samples], "Samples")
+    _refuse_twice([factor.name for factor in settings.norm_factors], "NormFactors")
+    pois = settings.general.poi
+    factors = {factor.name: factor for factor in settings.norm_factors}
+    for name in pois:
+        find(name, list(factors), "General.POI", "NormFactor")
+    one: Polynomial = {(0,) * len(pois): 1.0}
+    used = _names_in_formulas(settings)
+    terms: list[Term] = []
+    for number, sample in enumerate(settings.samples):
+        where = f"Samples.{number} ('{sample.name}')"
+        common = one
+        for name in pois:
+            listed = factors[name].samples
+            if name not in used if listed is None else sample.name in listed:
+                common = multiply(common, parse_polynomial(name, pois, where))
+        if sample.components and (sample.formula is not None or sample.weight != "1"):
+            raise ConfigError(f"{where}: has Components, so that Weight and Formula have no meaning; leave them out")
+        parts: list[tuple[str, str | None, Polynomial]] = [
+            (f"{sample.name} {name}", part.weight, parse_polynomial(part.formula, pois, f"{where}.Components.{name}"))
+            for name, part in sample.components.items()
+        ] or [(sample.name, None, parse_polynomial(sample.formula or "1", pois, f"{where}.Formula"))]
+        for name, weight, own in parts:
+            product = multiply(common, own)
+            for powers, factor in product.items():
+                label = name if len(product) == 1 else f"{name} {monomial(powers, pois)}"
+                terms.append(Term(label, number, weight, factor, powers))
+    for number, factor in enumerate(settings.norm_factors):
+        _chosen(factor.samples, settings, f"NormFactors.{number}.Samples")
+    return tuple(sorted(terms, key=lambda term: not any(term.powers)))
+
+
+def _names_in_formulas(settings: AnalysisSettings) -> set[str]:
+    texts = [sample.formula for sample in settings.samples if sample.formula is not None]
+    texts += [part.formula for sample in settings.samples for part in sample.components.values()]
+    pois = settings.general.poi
+    found: set[str] = set()
+    for text in texts:
+        for powers in parse_polynomial(text, pois, "Formula"):
+            found |= {name for name, power in zip(pois, powers, strict=True) if power}
+    return found
+
+
+def build_components(settings: AnalysisSettings, terms: Sequence[Term]) -> Components:
+    """Return the components and their coefficients.
+
+    Raises:
+        ConfigError: nothing or everything depends on the parameters of interest and there is no alternative.
+    """
+    pois = settings.general.poi
+    factors = {factor.name: factor for factor in settings.norm_factors}
+    nominal = tuple(factors[name].nominal for name in pois)
+    given = settings.general.alternative
+    for name in given:
+        find(name, pois, "General.Alternative", "parameter of interest")
+    alternative = tuple(given.get(name, value) for name, value in zip(pois, nominal, strict=True)) if given else None
+    depends = [any(term.powers) for term in terms]
+    if not any(depends):
+        raise ConfigError(f"NormFactors: no sample depends on {pois[0]}; name its samples, or write it in a Formula")
+    if all(depends) and alternative is None:
+        raise ConfigError(
+            "General.Alternative: all samples depend on the parameters of interest; give the values of a hypothesis "
+            f"to tell from the nominal one, e.g. {{{pois[0]}: {nominal[0] + 0.5:g}}}"
+        )
+    return Components(
+        tuple(term.name for term in terms),
+        pois,
+        tuple(term.powers for term in terms),
+        nominal,
+        tuple(factors[name].bounds or (-2.0, 10.0) for name in pois),
+        alternative,
+    )
+
+
+def build_normalisations(
+    settings: AnalysisSettings, terms: Sequence[Term], found: Sequence[Action]
+) -> tuple[Normalisation, ...]:
+    """Return the factors on yields: free ones first, then those of systematic uncertainties."""
+    out = []
+    for number, factor in enumerate(settings.norm_factors):
+        if factor.name in settings.general.poi:
+            continue
+        if factor.nominal != 1:
+            raise ConfigError(
+                f"NormFactors.{number}.Nominal: is 1 for a factor that is no POI; scale the Weight instead"
+            )
+        chosen = _chosen(factor.samples, settings, f"NormFactors.{number}.Samples")
+        out.append(Normalisation(factor.name, tuple(t.name for t in terms if t.sample in chosen)))
+    for action in found:
+        if is_rate(action.entry.name, found):
+            down, up = rate_factors(action.entry)
+            names = tuple(term.name for term in terms if term.sample in action.samples)
+            out.append(Normalisation(action.entry.name, names, "lognormal", up=up, down=down))
+    return tuple(out)
+
+
+def rate_factors(entry: Systematic) -> tuple[float, float]:
+    """Return the factors (down, up) of a normalisation; a mirror image has the opposite relative change."""
+    changes: list[float | None] = [
+        None if side is None or side.symmetrize else side.normalization for side in (entry.down, entry.up)
+    ]
+    down, up = changes
+    if up is None and down is not None:
+        up = -down
+    if down is None and up is not None:
+        down = -up
+    if up is None or down is None:
+        raise ConfigError(f"Systematics ('{entry.name}'): give Normalization in Up and Down")
+    return 1 + down, 1 + up

@@ -1,0 +1,155 @@
+"""Reading columns of ROOT and HDF5 files in blocks."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from systwise.errors import ConfigError, DataError
+from systwise.registry import suggestion
+
+_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
+ROWS = 65_536
+
+
+def optional_module(name: str, extra: str, what: str) -> Any:
+    """Import an optional dependency.
+
+    Raises:
+        ConfigError: it is not installed; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ConfigError(f"{what} needs '{name}', which is not installed; pip install 'systwise[{extra}]'") from None
+
+
+def open_tree(path: Path, tree: str | None) -> Any:
+    """Return the TTree or RNTuple called `tree`, the only one where None.
+
+    Raises:
+        ConfigError: uproot is not installed.
+        DataError: the file is no ROOT file, or the tree is missing or not the only one.
+    """
+    uproot = optional_module("uproot", "root", "reading ROOT files")
+    try:
+        file = uproot.open(path)
+        kinds = file.classnames(recursive=True, cycle=False)
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read as ROOT ({_first_line(error)}); check the file") from None
+    trees = [name for name, kind in kinds.items() if kind == "TTree" or "RNTuple" in kind]
+    if tree is None:
+        if len(trees) != 1:
+            raise DataError(f"{path}: holds {len(trees)} trees ({', '.join(trees)}); say which one with Tree")
+        tree = trees[0]
+    if tree not in trees:
+        raise DataError(f"{path}: no tree '{tree}'{suggestion(tree, trees)} (it has {', '.join(trees) or 'none'})")
+    return file[tree]
+
+
+def root_names(path: Path, tree: str | None) -> list[str]:
+    """Return the names of the branches."""
+    return list(open_tree(path, tree).keys())
+
+
+def root_blocks(path: Path, names: list[str], tree: str | None) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """Yield blocks of branches, and the number of entries of the tree.
+
+    `name[i]` is element i of each entry's vector, NaN where the vector is shorter.
+
+    Raises:
+        DataError: a branch is a vector of which no element was asked for.
+    """
+    found = open_tree(path, tree)
+    present = set(found.keys())
+    wanted = {name: (name, None) if name in present else _element(name) for name in names}
+    branches = list(dict.fromkeys(branch for branch, _ in wanted.values()))
+    for block in found.iterate(branches, library="ak", step_size=ROWS):
+        yield (
+            {name: _flat(path, block[branch], branch, place) for name, (branch, place) in wanted.items()},
+            int(found.num_entries),
+        )
+
+
+def hdf5_names(path: Path, group: str | None) -> list[str]:
+    """Return the names of the columns: datasets of one length, or the fields of a structured dataset."""
+    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    with _open_hdf5(h5py, path) as file:
+        node = _node(path, file, group)
+        return list(node.dtype.names or ()) if isinstance(node, h5py.Dataset) else list(node)
+
+
+def hdf5_blocks(path: Path, names: list[str], group: str | None) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """Yield blocks of datasets or fields, and the number of rows.
+
+    Raises:
+        DataError: columns have different lengths.
+    """
+    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    with _open_hdf5(h5py, path) as file:
+        node = _node(path, file, group)
+        lengths = {name: len(node) if isinstance(node, h5py.Dataset) else len(node[name]) for name in names}
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(f"'{name}' {length}" for name, length in list(lengths.items())[:4])
+            raise DataError(f"{path}: columns have different lengths ({shown}); write them again with one length")
+        total = next(iter(lengths.values()), 0)
+        for start in range(0, total, ROWS):
+            rows = node[start : start + ROWS] if isinstance(node, h5py.Dataset) else None
+            yield (
+                {
+                    name: np.asarray(rows[name] if rows is not None else node[name][start : start + ROWS])
+                    for name in names
+                },
+                total,
+            )
+
+
+def _open_hdf5(h5py: Any, path: Path) -> Any:
+    try:
+        return h5py.File(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as HDF5 ({_first_line(error)}); check the file") from None
+
+
+def _node(path: Path, file: Any, group: str | None) -> Any:
+    if group is None:
+        return file
+    if group not in file:
+        raise DataError(f"{path}: no group '{group}'{suggestion(group, list(file))} (it has {', '.join(file)})")
+    return file[group]
+
+
+def base_name(name: str) -> str:
+    """Return the branch behind `name[i]`.
+
+    >>> base_name("jet_pt[0]")
+    'jet_pt'
+    """
+    return _element(name)[0]
+
+
+def _element(name: str) -> tuple[str, int | None]:
+    found = _ELEMENT.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
+def _flat(path: Path, array: Any, branch: str, place: int | None) -> np.ndarray:
+    """Return one number an entry."""
+    import awkward as ak
+
+    if array.ndim == 1 and place is None:
+        return ak.to_numpy(array)
+    if array.ndim == 1 or place is None:
+        say = f"use an element, e.g. {branch}[0]" if place is None else f"write {branch} without [{place}]"
+        kind = "a vector in each event" if place is None else "one number an event"
+        raise DataError(f"{path}: branch '{branch}' is {kind}; {say}")
+    return ak.to_numpy(ak.fill_none(ak.pad_none(array, place + 1)[:, place], np.nan))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
