@@ -38,9 +38,18 @@ def small(name: str, **over):
     return validate(kind, {**own, **over})
 
 
+class ScoredToy(GaussianToy):
+    """The toy with a score of its own, for the strategy that takes one."""
+
+    has_score = True
+
+    def score(self, events):
+        return jax.nn.sigmoid(events.features.sum(axis=1))
+
+
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    case = GaussianToy(GaussianToySettings(events=30_000))
+    case = ScoredToy(GaussianToySettings(events=30_000))
     table = case.load(0)
     return Problem(case, table, split_events(table, SplitSettings(scheme="folds", folds=2)))
 

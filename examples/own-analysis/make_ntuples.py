@@ -14,7 +14,7 @@ MASSES = {"Signal": (85.0, 15.0), "Ztautau": (62.0, 11.0), "Top": (90.0, 35.0)}
 
 
 def draw(process: str, count: int, seed: int, smearing: float = 1.0) -> dict[str, np.ndarray]:
-    """Return the columns of `count` events; equal seeds give the same events at any `smearing` of the missing energy."""
+    """Return the columns of `count` events; `smearing` changes the missing energy of the same events."""
     random = np.random.default_rng([seed, sorted(EXPECTED).index(process)])
     mean, width = MASSES[process]
     mass = np.abs(random.normal(mean, width, count)) + 10.0

@@ -21,9 +21,35 @@ import numpy as np
 from systwise.errors import ConfigError
 from systwise.registry import suggestion
 
-FUNCTIONS = tuple(
-    "abs sqrt exp log log10 log1p expm1 sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh "
-    "arctanh hypot minimum maximum where floor ceil sign clip".split()
+FUNCTIONS = (
+    "abs",
+    "sqrt",
+    "exp",
+    "log",
+    "log10",
+    "log1p",
+    "expm1",
+    "sin",
+    "cos",
+    "tan",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "arctan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "hypot",
+    "minimum",
+    "maximum",
+    "where",
+    "floor",
+    "ceil",
+    "sign",
+    "clip",
 )
 """Functions that an expression may call; they are NumPy's."""
 
@@ -115,7 +141,8 @@ class Expression:
         Raises:
             ConfigError: `&` or `|` between things that are no comparisons.
 
-        >>> Expression("(pt > 30) & (abs(eta) < 2)").evaluate({"pt": np.array([20.0, 40.0]), "eta": np.zeros(2)}).tolist()
+        >>> cut = Expression("(pt > 30) & (abs(eta) < 2)")
+        >>> cut.evaluate({"pt": np.array([20.0, 40.0]), "eta": np.zeros(2)}).tolist()
         [False, True]
         """
         return self._value(self._tree, columns, numpy)
@@ -202,7 +229,7 @@ class Expression:
             raise TypeError(f"a node that was not checked: {ast.dump(node)}")
         left, right = (self._value(part, columns, numpy) for part in (node.left, node.right))
         if type(node.op) in _LOGIC:
-            if any(getattr(side, "dtype", np.asarray(side).dtype) != bool for side in (left, right)):
+            if any(numpy.asarray(side).dtype.kind != "b" for side in (left, right)):
                 raise ConfigError(f"'{self.text}': put brackets around the comparisons, as in (a > 1) & (b < 2)")
             return getattr(numpy, _LOGIC[type(node.op)])(left, right)
         return _BINARY[type(node.op)](left, right)

@@ -65,10 +65,7 @@ def read_blocks(
     path = Path(path)
     kind = _format(path)
     readers = {"parquet": _parquet_blocks, "csv": _csv_blocks}
-    if kind in readers:
-        blocks = readers[kind](path, columns, report)
-    else:
-        blocks = _other_blocks(path, columns, report, tree)
+    blocks = readers[kind](path, columns, report) if kind in readers else _other_blocks(path, columns, report, tree)
     try:
         yield from blocks
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:

@@ -5,7 +5,8 @@ at any parameter values (`moving_asimov` where the data's histogram depends on t
 a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map); `pulls`, `impacts`
 and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_limit` for tests; `pseudo_data`,
 `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
-`histfactory_model` for an existing workspace; `referee` to have iminuit check a fit.
+`histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
+protocol; `referee` to have iminuit check a fit.
 """
 
 from systwise.fit._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
@@ -21,6 +22,7 @@ from systwise.fit._data import Data, asimov, moving_asimov, stack, study_auxilia
 from systwise.fit._effects import ExponentialFactor, LinearFactor
 from systwise.fit._fit import fit, fit_many
 from systwise.fit._histfactory import histfactory_data, histfactory_model
+from systwise.fit._histograms import histogram_model
 from systwise.fit._impacts import Impact, Impacts, impacts
 from systwise.fit._joint_morph import JointMorph, build_joint_morph
 from systwise.fit._likelihood import CONVENTIONS, Convention
@@ -86,6 +88,7 @@ __all__ = [
     "fit_unbinned_many",
     "histfactory_data",
     "histfactory_model",
+    "histogram_model",
     "impacts",
     "moving_asimov",
     "nll_at",

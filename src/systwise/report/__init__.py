@@ -1,7 +1,8 @@
 """Figures, tables and the one-file report. Reads what a study stored; runs nothing."""
 
+from systwise.report._findings import finding_table
 from systwise.report._headline import caveats, headline
 from systwise.report._terminal import summary_table, toy_table
 from systwise.report._write import draw, write_report
 
-__all__ = ["caveats", "draw", "headline", "summary_table", "toy_table", "write_report"]
+__all__ = ["caveats", "draw", "finding_table", "headline", "summary_table", "toy_table", "write_report"]

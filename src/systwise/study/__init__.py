@@ -1,6 +1,13 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
 from systwise.atomic import write_atomically
+from systwise.study._analysis import (
+    AnalysisCheck,
+    analysis_schema,
+    check_analysis,
+    example_analysis,
+)
+from systwise.study._atomic import write_atomically
 from systwise.study._channels import ChannelTable
 from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
@@ -58,6 +65,7 @@ from systwise.study._summary import Spread, Summary
 from systwise.study._vary import write_varied
 
 __all__ = [
+    "AnalysisCheck",
     "ChannelRecord",
     "ChannelTable",
     "ClassifierRecord",
@@ -98,8 +106,11 @@ __all__ = [
     "ToyRecord",
     "TradeOff",
     "TrainingHistory",
+    "analysis_schema",
     "build_case",
     "build_strategies",
+    "check_analysis",
+    "example_analysis",
     "make_plan",
     "merge_settings",
     "merge_studies",

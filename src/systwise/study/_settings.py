@@ -308,8 +308,8 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
             )
         if kind.needs_score and not case.has_score:
             raise ConfigError(
-                f"strategy '{kind.name}' needs a score of your own, which case '{case.name}' has not; name it as Variable "
-                "of the region in an analysis file"
+                f"strategy '{kind.name}' needs a score of your own, which case '{case.name}' has not; name it as "
+                "Variable of the region in an analysis file"
             )
         tree: dict[str, Any] = {}
         if issubclass(kind, AbstractNetworkStrategy):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases.analysis._formula import monomial
 from systwise.cases.analysis._functions import (
     FunctionVariation,
     RateVariation,
@@ -42,7 +43,7 @@ QUICK: dict[str, Any] = {
     "training": {"passes": 4, "minimum_steps": 300, "evaluations": 8},
     "split": {"scheme": "folds", "folds": 2},
     "fit": {"conventions": ["poisson"]},
-    "inference": {"plane": 0},
+    "inference": {"points": "none"},
 }
 
 
@@ -136,6 +137,20 @@ class Analysis(AbstractCase):
             [variation for _, variation in found] for found in (self.layout.samples, self.layout.weights)
         )
         return (*samples, *weights, *rates, *functions)
+
+    @property
+    def formulas(self) -> tuple[tuple[str, str], ...]:
+        """Names of the components and their coefficients, as words."""
+        pois = self.settings.general.poi
+        return tuple((term.name, monomial(term.powers, pois)) for term in self.terms)
+
+    @property
+    def ways(self) -> dict[str, str]:
+        """How each nuisance acts on events, in words."""
+        out: dict[str, list[str]] = {nuisance.name: [] for nuisance in self.nuisances}
+        for action in self.actions:
+            out[action.entry.name].append("envelope" if action.entry.envelope else action.entry.way)
+        return {name: " and ".join(dict.fromkeys(ways)) or "free factor" for name, ways in out.items()}
 
     @property
     def defaults(self) -> StudyDefaults:

@@ -132,9 +132,7 @@ def check_function(function: Function, columns: Sequence[str], where: str) -> tu
         ) from None
     except Exception as error:  # whatever the analyst's code raises is told in one sentence
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise ConfigError(
-            f"{where}.Function: fails with {type(error).__name__}: {reason}; it must be pure JAX"
-        ) from None
+        raise ConfigError(f"{where}.Function: fails ({type(error).__name__}: {reason}); write it in pure JAX") from None
     if not isinstance(out, Mapping):
         raise ConfigError(f"{where}.Function: must return a mapping of changed columns, not {type(out).__name__}")
     for name, value in out.items():
@@ -145,8 +143,8 @@ def check_function(function: Function, columns: Sequence[str], where: str) -> tu
             )
         if getattr(value, "shape", None) not in ((events,), ()):
             raise ConfigError(
-                f"{where}.Function: changes the number of events: '{name}' has shape {getattr(value, 'shape', '?')} for "
-                f"{events} events; return one number an event, and a 'weight' of zero for events to leave out"
+                f"{where}.Function: changes the number of events: '{name}' has shape {getattr(value, 'shape', '?')} "
+                f"for {events} events; return one number an event, and a 'weight' of zero for events to leave out"
             )
     return tuple(name for name in out if name != WEIGHT)
 

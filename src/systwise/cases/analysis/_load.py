@@ -135,7 +135,7 @@ class Loader:
         cut = () if chosen is None else tuple(p for p in chosen.parts() if not set(p.names) & self.moved)
         files = find_files(self.settings, paths, sample.name, own)
         self.files.update(dict.fromkeys(map(str, files)))
-        return Source(label, where, files, tree, Expression(weight), chosen, cut)
+        return Source(sample.name, label, where, files, tree, Expression(weight), chosen, cut)
 
     def _nominal_source(self, number: int) -> Source:
         name = self.settings.samples[number].name
@@ -186,7 +186,9 @@ class Loader:
         """Return `ln r` of each anchor but the nominal one; zero where shifted files have no such weights."""
         entry = action.entry
         nominal = rows.values[source.weight.text]
+        name = source.sample
         found: dict[float, np.ndarray] = {}
+        changes: dict[float, float] = {}
         for value, texts in weights_of(entry).items():
             if not all(text in rows.values for text in texts):
                 found[value] = np.zeros(len(nominal))
@@ -198,6 +200,11 @@ class Loader:
             else:
                 varied = varied[0]
             found[value] = self._logs(action, source, value, nominal, varied, shifted)
+            changes[value] = float(varied.sum() / nominal.sum()) - 1
+        if not shifted:
+            if len(found) == 2 and np.array_equal(*found.values()):
+                self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the weights")
+            self._compare_sides(action, name, changes)
         for value, side in anchored_templates(entry).items():
             if side.symmetrize:
                 found[value] = -found[2 * entry.nominal - value]
@@ -216,8 +223,8 @@ class Loader:
         mended = int(np.sum(bad & (nominal != 0)))
         if mended > MENDED * len(nominal) or not mean > 0:
             raise DataError(
-                f"{where}: the weight has another sign than the nominal one in {mended:,} of {len(nominal):,} events of "
-                f"{source.label}; a weight variation needs positive ratios"
+                f"{where}: the weight has another sign than the nominal one in {mended:,} of {len(nominal):,} events "
+                f"of {source.label}; a weight variation needs positive ratios"
             )
         if not shifted:
             same = bool(np.all(varied == nominal))
@@ -226,7 +233,7 @@ class Loader:
                     f"{where}: the weights of {source.label} are the nominal ones; nothing varies there"
                 )
             remark = "identical to nominal" if same else f"{mended} weights mended" if mended else ""
-            label = f"{source.label.split(chr(39))[1]}, {action.entry.name}={value:g}"
+            label = f"{source.sample}, {action.entry.name}={value:g}"
             self.findings.append(Finding(label, None, None, float(varied.sum()), mean - 1, remark))
         return np.log(np.where(bad, mean, ratio))
 
@@ -274,24 +281,24 @@ class Loader:
                     f"{name}, {action.entry.name}={value:g}", rows.read, len(rows.ids), total, changes[value], remark
                 )
             )
-        self._compare_sides(action, name, changes, seen)
+        if len(seen) == 2 and _same(*seen.values()):
+            self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the files")
+        self._compare_sides(action, name, changes)
 
     def _compare_sides(
         self,
         action: Action,
         name: str,
         changes: dict[float, float],
-        seen: dict[float, tuple[np.ndarray, np.ndarray]],
     ) -> None:
-        if action.entry.anchors or len(seen) != 2:
+        """Warn where Up and Down seem to stand in each other's place."""
+        if action.entry.anchors or len(changes) != 2:
             return
-        low, high = sorted(seen)
-        if _same(seen[low], seen[high]):
-            self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the files")
-        elif changes[high] < 0 < changes[low]:
+        low, high = sorted(changes)
+        if changes[high] < 0 < changes[low]:
             self.warnings.append(
-                f"{action.where}: Up lowers the yield of sample '{name}' by {-100 * changes[high]:.2g} % and Down raises "
-                f"it by {100 * changes[low]:.2g} %; check that they are not swapped"
+                f"{action.where}: Up lowers the yield of sample '{name}' by {-100 * changes[high]:.2g} % and Down "
+                f"raises it by {100 * changes[low]:.2g} %; check that they are not swapped"
             )
 
     def _append(self, number: int, rows: Rows, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:

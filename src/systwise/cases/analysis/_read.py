@@ -21,6 +21,7 @@ class Source:
     """Where the events of a sample, or of a shifted one, come from.
 
     Attributes:
+        sample: name of the sample.
         label: for messages and tables.
         where: path in the analysis file, for messages.
         paths: the files.
@@ -30,6 +31,7 @@ class Source:
         cut: the part of it that is applied while reading; the rest depends on columns that functions move.
     """
 
+    sample: str
     label: str
     where: str
     paths: tuple[Path, ...]
@@ -174,10 +176,11 @@ def _defined(
     if bad.any() and settings.general.undefined is not None and "[" in expression.text:
         values[bad] = settings.general.undefined
     elif bad.any():
+        shown = expression.text.strip("`")
         kind = "weight" if expression == source.weight else "value"
         remedy = "; set General.Undefined for elements that are missing" if "[" in expression.text else ""
         raise DataError(
-            f"{path}: {kind} '{expression.text}' is NaN or infinite in {int(bad.sum()):,} of {len(bad):,} events of "
+            f"{path}: {kind} '{shown}' is NaN or infinite in {int(bad.sum()):,} of {len(bad):,} events of "
             f"{source.label}, first in row {int(row[np.argmax(bad)]) + 1}; correct or cut these events{remedy}"
         )
     return values
@@ -189,6 +192,6 @@ def _check_ids(source: Source, ids: np.ndarray) -> None:
         first = int(np.argmax(counts > 1))
         raise DataError(
             f"{source.paths[0]}: event id {values[first]} occurs {counts[first]} times in {source.label} "
-            f"({int((counts > 1).sum()):,} ids are repeated); let General.EventId tell events apart, e.g. run * 1000000 "
-            "+ event, or remove the copies"
+            f"({int((counts > 1).sum()):,} ids are repeated); let General.EventId tell events apart, e.g. "
+            "run * 1000000 + event, or remove the copies"
         )

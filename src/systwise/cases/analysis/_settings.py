@@ -32,9 +32,9 @@ def _list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Formula = Annotated[str, BeforeValidator(_text), AfterValidator(_expression)]
+Formula = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), AfterValidator(_expression)]
 """An expression of columns: arithmetic, comparisons, logic and functions such as sqrt or where."""
-Words = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_list, json_schema_input_type=str | tuple[str, ...])]
 """One word or a list of words."""
 Paths = Words | dict[str, Words]
 """A file, a list of files (with * and ?), or these by sample; `{Sample}` stands for the sample's name."""
@@ -88,7 +88,9 @@ class Region(Part):
     """Its name."""
     filter: Formula | None = None
     """Selection, an expression of columns; holds after every shift."""
-    features: tuple[Annotated[Feature, BeforeValidator(_feature)], ...] = Field(min_length=1)
+    features: tuple[Annotated[Feature, BeforeValidator(_feature, json_schema_input_type=str | Feature)], ...] = Field(
+        min_length=1
+    )
     """What the classifiers see: columns, or names with an expression."""
     variable: Formula | None = None
     """A score of your own (strategy `column`), an expression of columns."""
@@ -240,7 +242,7 @@ class Systematic(Part):
             template: Template | None = getattr(self, side.lower())
             if template is None:
                 raise ValueError(
-                    f"'{self.name}' has no {side}; give it, or make it the mirror image with {side}: {{Symmetrize: true}}"
+                    f"'{self.name}' has no {side}; give it, or mirror the other one with {side}: {{Symmetrize: true}}"
                 )
             facing = getattr(self, other.lower())
             if template.symmetrize and (facing is None or facing.symmetrize):
@@ -250,7 +252,7 @@ class Systematic(Part):
             raise ValueError(f"'{self.name}': Up and Down need SamplePath, Tree, Filter, Weight or Normalization")
         if len(kinds) > 1:
             raise ValueError(
-                f"'{self.name}': Up and Down vary different things ({' and '.join(sorted(map(str, kinds)))})"
+                f"'{self.name}': Up and Down vary different things, {' and '.join(sorted(map(str, kinds)))}"
             )
         if self.type == "Normalization" and kinds != {"normalisation"}:
             raise ValueError(f"'{self.name}': Type Normalization takes Up and Down with Normalization")
@@ -262,7 +264,9 @@ class Systematic(Part):
             return "function"
         if self.envelope:
             return "weights"
-        sides = self.anchors or tuple(t for t in (self.up, self.down) if t is not None and not t.symmetrize)
+        sides: tuple[Template, ...] = self.anchors or tuple(
+            t for t in (self.up, self.down) if t is not None and not t.symmetrize
+        )
         kinds = {what_varies(side) for side in sides}
         if "samples" in kinds:
             return "samples"

@@ -52,7 +52,8 @@ class Star:
         Args:
             events: rows of the table.
             z: values that were drawn; those of nuisances with samples are drawn anew, unless they are constant.
-            low, high: ends of the draw.
+            low: lowest values of the draw.
+            high: highest values of the draw.
             key: of the draw.
         """
         free = low < high

@@ -98,8 +98,8 @@ def actions(settings: AnalysisSettings) -> tuple[Action, ...]:
             both = set(action.samples) & set(other.samples)
             if both and other.entry.way == entry.way:
                 raise ConfigError(
-                    f"{action.where}: acts on sample '{settings.samples[min(both)].name}' as Systematics.{other.number} "
-                    "does already; leave the sample out of one of them"
+                    f"{action.where}: acts on sample '{settings.samples[min(both)].name}' as "
+                    f"Systematics.{other.number} does already; leave the sample out of one of them"
                 )
         if entry.nominal != 0 and entry.way == "normalisation":
             raise ConfigError(f"{action.where}: Nominal of a normalisation is 0; leave it out")
@@ -148,18 +148,24 @@ def build_terms(settings: AnalysisSettings) -> tuple[Term, ...]:
             for powers, factor in product.items():
                 label = name if len(product) == 1 else f"{name} {monomial(powers, pois)}"
                 terms.append(Term(label, number, weight, factor, powers))
-    for number, factor in enumerate(settings.norm_factors):
-        _chosen(factor.samples, settings, f"NormFactors.{number}.Samples")
+    for number, free in enumerate(settings.norm_factors):
+        _chosen(free.samples, settings, f"NormFactors.{number}.Samples")
     return tuple(sorted(terms, key=lambda term: not any(term.powers)))
 
 
 def _names_in_formulas(settings: AnalysisSettings) -> set[str]:
-    texts = [sample.formula for sample in settings.samples if sample.formula is not None]
-    texts += [part.formula for sample in settings.samples for part in sample.components.values()]
+    texts = {
+        f"Samples.{i} ('{sample.name}').Formula": sample.formula
+        for i, sample in enumerate(settings.samples)
+        if sample.formula is not None
+    }
+    for i, sample in enumerate(settings.samples):
+        for name, part in sample.components.items():
+            texts[f"Samples.{i} ('{sample.name}').Components.{name}.Formula"] = part.formula
     pois = settings.general.poi
     found: set[str] = set()
-    for text in texts:
-        for powers in parse_polynomial(text, pois, "Formula"):
+    for where, text in texts.items():
+        for powers in parse_polynomial(text, pois, where):
             found |= {name for name, power in zip(pois, powers, strict=True) if power}
     return found
 

@@ -21,7 +21,7 @@ class ColumnObservable(AbstractObservable):
 
     case: AbstractCase = eqx.field(static=True)
     folds: int = eqx.field(static=True)
-    moving: bool = eqx.field(static=True, default=False)
+    moving: bool = eqx.field(static=True)
 
     def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
         """Return `ln(s / (1 - s))` of the score s."""
@@ -46,4 +46,4 @@ class Column(AbstractStrategy):
         """
         if not problem.case.has_score:
             raise ConfigError(f"strategy 'column' needs a score of your own, which case '{problem.case.name}' has not")
-        return Trained(ColumnObservable(case=problem.case, folds=problem.split.folds), (), 0.0)
+        return Trained(ColumnObservable(case=problem.case, folds=problem.split.folds, moving=False), (), 0.0)

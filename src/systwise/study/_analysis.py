@@ -1,0 +1,100 @@
+"""Analysis files: the example, the schema, and a check that reads the first events."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from systwise.cases import Analysis, AnalysisSettings, Finding, Progress, no_progress
+from systwise.errors import ConfigError
+from systwise.events import check_events
+from systwise.parameters import Nuisance
+from systwise.study._settings import (
+    StudySettings,
+    build_case,
+    build_strategies,
+    is_analysis,
+    resolve_settings,
+    true_points,
+)
+
+SCHEMA_ID = "systwise/analysis/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalysisCheck:
+    """What an analysis file and the first events of its samples hold.
+
+    Attributes:
+        title: name of the measurement.
+        findings: samples and variations.
+        events: events read of each sample at most; yields refer to these.
+        features: names.
+        components: names and coefficients as formulas.
+        nuisances: all.
+        ways: how each nuisance acts, by name.
+        strategies: what `systwise run` would train.
+        notes: what deserves a warning.
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+    events: int
+    features: tuple[str, ...]
+    components: tuple[tuple[str, str], ...]
+    nuisances: tuple[Nuisance, ...]
+    ways: Mapping[str, str]
+    strategies: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check_analysis(
+    path: str, overrides: Mapping[str, Any] | None = None, events: int = 10_000, progress: Progress = no_progress
+) -> AnalysisCheck:
+    """Validate an analysis file, read the first events of each sample and return what was found.
+
+    Raises:
+        ConfigError: the file has a mistake.
+        DataError: the events are missing or unusable.
+    """
+    if not is_analysis(path):
+        raise ConfigError(f"{path}: is no analysis file; give one that ends in .yaml")
+    settings = resolve_settings(path, overrides=overrides)
+    case = build_case(path, settings)
+    strategies = build_strategies(case, settings)
+    true_points(case, settings)
+    if not isinstance(case, Analysis):
+        raise TypeError(f"{path} made a {type(case).__name__}")
+    table, findings = case.read(progress, limit=events)
+    check_events(table)
+    return AnalysisCheck(
+        case.title,
+        findings,
+        events,
+        case.features,
+        case.formulas,
+        case.nuisances,
+        case.ways,
+        tuple(strategy.name for strategy in strategies),
+        table.notes,
+    )
+
+
+def example_analysis() -> str:
+    """Return a commented example of an analysis file."""
+    return resources.files("systwise.cases.analysis").joinpath("example.yaml").read_text(encoding="utf-8")
+
+
+def analysis_schema() -> str:
+    """Return the JSON schema of analysis files, the text of `analysis.schema.json`, which a test keeps equal to it."""
+    tree = AnalysisSettings.model_json_schema(by_alias=True)
+    tree["properties"].pop("Folder")
+    study = StudySettings.model_json_schema(by_alias=True)
+    study["properties"].pop("case")
+    tree["$defs"] = {**tree.get("$defs", {}), **study.pop("$defs", {})}
+    tree["properties"]["study"] = study
+    tree = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **tree}
+    return json.dumps(tree, indent=1) + "\n"

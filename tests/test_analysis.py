@@ -1,0 +1,602 @@
+"""An analysis from a file: truth of its variations, what each mistake says, and the worked example end to end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+from importlib import resources
+from pathlib import Path
+
+import h5py
+import jax
+import jax.numpy as jnp
+import jsonschema
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import uproot
+import yaml
+from typer.testing import CliRunner
+
+from systwise.cases import Analysis, AnalysisSettings
+from systwise.cases.analysis._formula import parse_polynomial
+from systwise.cli import app
+from systwise.errors import ConfigError, DataError
+from systwise.events import AnchorInterpolation, Expression, SplitSettings, split_events
+from systwise.learn._game import draw_between, make_batch
+from systwise.learn._task import hypothesis_task
+from systwise.settings import validate
+from systwise.study import Results, analysis_schema, build_case, example_analysis, resolve_settings
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "own-analysis"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def columns(count: int, seed: int, shift: float = 0.0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    x = random.normal(shift, 1, count)
+    w = random.uniform(0.5, 1.5, count)
+    return {
+        "number": np.arange(count),
+        "x": x,
+        "pt": 20 + 30 * random.random(count),
+        "w": w,
+        "w_up": w * np.exp(0.1 + 0.02 * x),
+        "w_down": w * np.exp(-0.08 - 0.02 * x),
+    }
+
+
+def write(path: Path, values: dict[str, np.ndarray]) -> None:
+    pq.write_table(pa.table(values), path)
+
+
+FUNCTIONS = """
+import jax.numpy as jnp
+
+def scale(columns, z):
+    return {"pt": columns["pt"] * (1 + 0.1 * z)}
+
+def drops(columns, z):
+    return {"pt": columns["pt"][columns["pt"] > 30]}
+
+def shortens(columns, z):
+    return {"pt": columns["pt"][:-1]}
+
+def unfaithful(columns, z):
+    return {"pt": columns["pt"] * (1.1 + z)}
+
+def asks(columns, z):
+    return {"pt": columns["pq"] * z}
+
+def names(columns, z):
+    return {"ptt": columns["pt"]}
+"""
+
+
+def basic() -> dict:
+    return {
+        "General": {"EventId": "number"},
+        "Regions": [{"Filter": "(pt > 25) & (x < 4)", "Features": ["x", {"Name": "half", "Expression": "pt / 2"}]}],
+        "Samples": [
+            {"Name": "Signal", "SamplePath": "signal.parquet", "Weight": "w"},
+            {"Name": "Background", "SamplePath": "background.parquet", "Weight": "2 * w"},
+        ],
+        "NormFactors": [{"Name": "mu", "Samples": "Signal"}],
+        "Systematics": [
+            {"Name": "scale", "Function": "moves:scale"},
+            {
+                "Name": "jes",
+                "Samples": "Background",
+                "Up": {"SamplePath": "background_up.parquet"},
+                "Down": {"SamplePath": "background_down.parquet"},
+            },
+            {
+                "Name": "theory",
+                "Kind": "theory",
+                "Samples": "Signal",
+                "Up": {"Weight": "w_up"},
+                "Down": {"Weight": "w_down"},
+            },
+            {"Name": "lumi", "Type": "Normalization", "Up": {"Normalization": 0.02}, "Down": {"Symmetrize": True}},
+        ],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "signal.parquet", columns(3000, 1, 1.0))
+    write(tmp_path / "background.parquet", columns(4000, 2))
+    write(tmp_path / "background_up.parquet", columns(4000, 2, 0.3))
+    write(tmp_path / "background_down.parquet", columns(3900, 2, -0.2))
+    (tmp_path / "moves.py").write_text(FUNCTIONS)
+    return tmp_path
+
+
+def made(tree: dict) -> Analysis:
+    return Analysis(validate(AnalysisSettings, tree, "my.yaml"))
+
+
+def at(case: Analysis, **values: float) -> np.ndarray:
+    return np.array([values.get(n.name, n.nominal) for n in case.nuisances], np.float32)
+
+
+def total(case, table, **values) -> np.ndarray:
+    events = case.vary(table.slice(slice(None)), jnp.asarray(at(case, **values)))
+    return np.asarray(events.weights, np.float64).sum(axis=0)
+
+
+# --- truth ---------------------------------------------------------------------------------------------------------
+
+
+def kept(values, scale=1.0):
+    return (values["pt"] * scale > 25) & (values["x"] < 4)
+
+
+def test_yields_at_every_kind_of_variation_are_those_of_the_files(folder):
+    case = made(basic())
+    table = case.load(0)
+    signal, background = columns(3000, 1, 1.0), columns(4000, 2)
+    up, down = columns(4000, 2, 0.3), columns(3900, 2, -0.2)
+    nominal = [signal["w"][kept(signal)].sum(), 2 * background["w"][kept(background)].sum()]
+    np.testing.assert_allclose(total(case, table), nominal, rtol=1e-5)
+    # A function moves pt across the threshold: events come in and go out, none was dropped on reading.
+    moved = [signal["w"][kept(signal, 1.1)].sum(), 2 * background["w"][kept(background, 1.1)].sum()]
+    np.testing.assert_allclose(total(case, table, scale=1.0), moved, rtol=1e-5)
+    assert moved[0] > nominal[0]
+    # Samples at their own values, straight lines beyond, and the differences of two nuisances add.
+    ups, downs = 2 * up["w"][kept(up)].sum(), 2 * down["w"][kept(down)].sum()
+    np.testing.assert_allclose(total(case, table, jes=1.0), [nominal[0], ups], rtol=1e-5)
+    np.testing.assert_allclose(total(case, table, jes=-1.0), [nominal[0], downs], rtol=1e-5)
+    slope = 1.5 * ups - 2 * nominal[1] + 0.5 * downs
+    np.testing.assert_allclose(total(case, table, jes=2.0), [nominal[0], ups + slope], rtol=1e-4)
+    varied = [signal["w_up"][kept(signal)].sum(), nominal[1]]
+    np.testing.assert_allclose(total(case, table, theory=1.0), varied, rtol=1e-5)
+    np.testing.assert_allclose(total(case, table, theory=1.0, jes=1.0), [varied[0], ups], rtol=1e-5)
+    assert [n.name for n in case.nuisances] == ["scale", "jes", "theory", "lumi"]
+    assert case.normalisations[0].factors == (0.98, 1.02)
+
+
+def test_a_function_recomputes_features_and_leaves_the_other_samples_alone(folder):
+    tree = basic()
+    tree["Systematics"][0]["Samples"] = "Signal"
+    case = made(tree)
+    table = case.load(0)
+    events = table.slice(slice(None))
+    moved = case.vary(events, jnp.asarray(at(case, scale=1.0)))
+    signal = np.asarray(events.process) == 0
+    ratio = np.asarray(moved.features[:, 1] / events.features[:, 1])
+    np.testing.assert_allclose(ratio[signal], 1.1, rtol=1e-5)
+    np.testing.assert_array_equal(ratio[~signal], 1.0)
+    np.testing.assert_array_equal(moved.features[:, 0], events.features[:, 0])
+
+
+def test_a_mirror_image_is_twice_nominal_minus_the_other_side(folder):
+    tree = basic()
+    tree["Systematics"][1]["Down"] = {"Symmetrize": True}
+    tree["Systematics"][2]["Down"] = {"Symmetrize": True}
+    case = made(tree)
+    table = case.load(0)
+    base, up, down = (total(case, table, jes=z)[1] for z in (0.0, 1.0, -1.0))
+    assert down == pytest.approx(2 * base - up, rel=1e-5)
+    events = table.slice(slice(0, 100))
+    weights = [np.asarray(case.vary(events, jnp.asarray(at(case, theory=z))).weights[:, 0]) for z in (-1.0, 0.0, 1.0)]
+    np.testing.assert_allclose(weights[0] * weights[2], weights[1] ** 2, rtol=1e-5)
+
+
+def test_training_sees_every_process_at_each_value_with_its_yield(folder):
+    """Rows settle on values of their own samples; each class's weight at each value is what `vary` says."""
+    case = made(basic())
+    table = case.load(0)
+    task = hypothesis_task(case, table, np.arange(len(table)))
+    low, high = [0.0, -2.0, 0.0], [0.0, 2.0, 0.0]
+    batches = [
+        make_batch(case, task, draw_between(low, high), table.slice(slice(None)), jax.random.key(seed))
+        for seed in range(40)
+    ]
+    z = np.concatenate([np.asarray(b.z[:, 1]) for b in batches])
+    weights = np.concatenate([np.asarray(b.weights, np.float64) for b in batches]) / len(batches)
+    assert set(np.unique(z)) == {-1.0, 0.0, 1.0}
+    for value in (-1.0, 0.0, 1.0):
+        expected = total(case, table, jes=value) * np.asarray(task.balance) / 3
+        np.testing.assert_allclose(weights[z == value].sum(axis=0), expected, rtol=0.02)
+    # At the nominal point only nominal rows count.
+    fixed = make_batch(case, task, draw_between([0.0] * 3, [0.0] * 3), table.slice(slice(None)), jax.random.key(0))
+    np.testing.assert_allclose(
+        np.asarray(fixed.weights, np.float64).sum(axis=0), total(case, table) * np.asarray(task.balance), rtol=1e-4
+    )
+
+
+def test_an_event_and_its_shifted_copies_share_their_part_of_the_study(folder):
+    table = made(basic()).load(0)
+    split = split_events(table, SplitSettings(scheme="folds", folds=3))
+    for origin in np.unique(table.origin[table.process == 1])[:50]:
+        rows = table.origin == origin
+        assert len(set(split.fold[rows])) == len(set(split.template[rows])) == 1
+    assert len(np.unique(table.id)) == len(table)
+
+
+def test_many_anchors_and_mixed_ways_of_one_nuisance(folder):
+    write(folder / "background_two.parquet", columns(4000, 2, 0.6))
+    tree = basic()
+    tree["Systematics"] = [
+        {
+            "Name": "jes",
+            "Samples": "Background",
+            "Anchors": [
+                {"Value": v, "SamplePath": f"background_{word}.parquet"}
+                for v, word in ((-1, "down"), (1, "up"), (2, "two"))
+            ],
+        },
+        {"Name": "jes", "Samples": "Signal", "Up": {"Normalization": 0.1}, "Down": {"Normalization": -0.05}},
+    ]
+    case = made(tree)
+    table = case.load(0)
+    two = columns(4000, 2, 0.6)
+    base, found = total(case, table), total(case, table, jes=2.0)
+    assert found[1] == pytest.approx(2 * two["w"][kept(two)].sum(), rel=1e-5)
+    assert found[0] == pytest.approx(1.21 * base[0], rel=1e-5)
+    assert case.nuisances[0].anchors == (-2.5, -1.0, 0.0, 1.0, 2.0, 2.5)
+    assert case.nuisances[0].kind == "detector"
+
+
+def test_an_envelope_holds_every_weight(folder):
+    tree = basic()
+    tree["Systematics"] = [{"Name": "pdf", "Samples": "Signal", "Envelope": ["w_up", "w_down"]}]
+    case = made(tree)
+    table = case.load(0)
+    signal = columns(3000, 1, 1.0)
+    use = kept(signal)
+    both = np.stack([signal[name][use] for name in ("w", "w_up", "w_down")])
+    assert total(case, table, pdf=1.0)[0] == pytest.approx(both.max(axis=0).sum(), rel=1e-5)
+    assert total(case, table, pdf=-1.0)[0] == pytest.approx(both.min(axis=0).sum(), rel=1e-5)
+
+
+def test_luminosity_scales_by_the_sum_of_weights_before_the_selection(folder):
+    tree = basic()
+    tree["General"]["Luminosity"] = 140.0
+    tree["Samples"][0]["CrossSection"] = 0.5
+    case = made(tree)
+    signal = columns(3000, 1, 1.0)
+    expected = 140 * 0.5 * signal["w"][kept(signal)].sum() / signal["w"].sum()
+    assert total(case, case.load(0))[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_quadratic_couplings_are_components(folder):
+    tree = basic()
+    tree["General"] |= {"POI": ["c_t", "c_g"], "Alternative": {"c_t": 0.8, "c_g": 0.2}}
+    tree["NormFactors"] = [{"Name": "c_t"}, {"Name": "c_g", "Nominal": 0, "Bounds": [-1, 1]}]
+    tree["Samples"][0] = {
+        "Name": "Higgs",
+        "SamplePath": "signal.parquet",
+        "Components": {
+            "tt": {"Formula": "c_t**2", "Weight": "w"},
+            "tg": {"Formula": "c_t * c_g", "Weight": "-w_up"},
+            "gg": {"Formula": "c_g**2", "Weight": "w_down"},
+        },
+    }
+    tree["Systematics"] = []
+    case = made(tree)
+    assert case.components.powers == ((2, 0), (1, 1), (0, 2), (0, 0))
+    assert case.components.alternative == (0.8, 0.2)
+    signal = columns(3000, 1, 1.0)
+    use = kept(signal)
+    found = total(case, case.load(0))
+    np.testing.assert_allclose(
+        found[:3], [signal["w"][use].sum(), -signal["w_up"][use].sum(), signal["w_down"][use].sum()], rtol=1e-5
+    )
+
+
+def test_a_polynomial_is_split_into_its_monomials():
+    assert parse_polynomial("1 - 2*mu + mu^2/2", ("mu",), "here") == {(0,): 1.0, (1,): -2.0, (2,): 0.5}
+    with pytest.raises(ConfigError, match=r"here: 'sqrt\(mu\)' in 'sqrt\(mu\)' is no polynomial of mu"):
+        parse_polynomial("sqrt(mu)", ("mu",), "here")
+
+
+def test_interpolation_of_a_parabola_is_exact_and_its_ends_are_straight():
+    inside = AnchorInterpolation((-2.0, -0.5, 0.0, 1.0, 3.0))
+    x = jnp.array(inside.anchors)
+    z = jnp.linspace(-2, 3, 21)
+    np.testing.assert_allclose(inside(z) @ (1 + x - 0.3 * x**2), 1 + z - 0.3 * z**2, atol=1e-5)
+    np.testing.assert_allclose(inside(jnp.array([5.0])) @ x**2, 9 + 6 * 2, rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(inside(x)), np.eye(5))
+
+
+def test_expressions_are_the_same_in_numpy_and_jax_and_run_nothing_else():
+    text = "where((a > 1) & ~(b < 0.5), sqrt(a) / 2, -b ** 2) + `my column` % 2"
+    values = {"a": np.linspace(0, 3, 7), "b": np.linspace(1, 0, 7), "my column": np.arange(7.0)}
+    expression = Expression(text)
+    assert expression.names == ("a", "b", "my column")
+    expected = np.where((values["a"] > 1) & ~(values["b"] < 0.5), np.sqrt(values["a"]) / 2, -(values["b"] ** 2))
+    expected = expected + values["my column"] % 2
+    np.testing.assert_allclose(expression.evaluate(values), expected)
+    np.testing.assert_allclose(
+        expression.evaluate({k: jnp.asarray(v) for k, v in values.items()}, jnp), expected, rtol=1e-5
+    )
+    for bad in ("__import__('os').system('x')", "a.b()", "[a]", "lambda: 1", "'text'", "exec(a)"):
+        with pytest.raises(ConfigError):
+            Expression(bad)
+    with pytest.raises(ConfigError, match="put brackets around the comparisons"):
+        Expression("a & b").evaluate({"a": np.ones(2), "b": np.ones(2)})
+
+
+@pytest.mark.parametrize("ending", ["root", "rntuple", "h5", "csv", "csv.gz", "parquet"])
+def test_every_format_gives_the_same_events(folder, ending):
+    reference = made(basic()).load(0)
+    values = columns(3000, 1, 1.0)
+    path = folder / f"other.{ending.replace('rntuple', 'root')}"
+    if ending in {"root", "rntuple"}:
+        with uproot.recreate(path) as file:
+            if ending == "root":
+                file.mktree("tree", {k: v.dtype for k, v in values.items()})
+                file["tree"].extend(values)
+            else:
+                file["tree"] = values
+    elif ending == "h5":
+        with h5py.File(path, "w") as file:
+            for name, array in values.items():
+                file[f"tree/{name}"] = array
+    elif ending == "parquet":
+        write(path, values)
+    else:
+        with pa.CompressedOutputStream(str(path), "gzip") if ending == "csv.gz" else pa.OSFile(str(path), "wb") as sink:
+            pyarrow.csv.write_csv(pa.table(values), sink)
+    tree = basic()
+    tree["Samples"][0] |= {"SamplePath": "oth*", "Tree": "tree"}
+    table = made(tree).load(0)
+    np.testing.assert_array_equal(table.features, reference.features)
+    np.testing.assert_array_equal(table.weights, reference.weights)
+
+
+def test_elements_of_vectors_are_features_and_missing_ones_are_marked(folder):
+    import awkward as ak
+
+    values = columns(200, 3)
+    jets = ak.unflatten(np.arange(300.0), np.tile([0, 1, 2, 3], 50))
+    with uproot.recreate(folder / "jets.root") as file:
+        file["tree"] = {**values, "jet": jets}
+    tree = basic()
+    tree["Systematics"] = []
+    tree["Samples"][0] |= {"SamplePath": "jets.root", "Filter": "pt > 0"}
+    tree["Samples"][1] |= {"SamplePath": "jets.root", "Filter": "pt > 0"}
+    tree["Regions"][0]["Features"] = ["x", "jet[1]"]
+    with pytest.raises(DataError, match=r"set General\.Undefined for elements that are missing"):
+        made(tree).load(0)
+    tree["General"]["Undefined"] = -999
+    found = made(tree).load(0).features[:200, 1]
+    np.testing.assert_allclose(found[:8], [-999, -999, 2, 4, -999, -999, 8, 10])
+    tree["Regions"][0]["Features"] = ["x", "jet"]
+    with pytest.raises(DataError, match=r"branch 'jet' is a vector in each event; use an element, e\.g\. jet\[0\]"):
+        made(tree).load(0)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def put(*path):
+    """Return a change of the tree: everything but the last item is the place, the last item the value."""
+
+    def change(tree, folder):
+        node = tree
+        for part in path[:-2]:
+            node = node[part]
+        node[path[-2]] = path[-1]
+
+    return change
+
+
+def data(name, **changes):
+    def change(tree, folder):
+        values = columns(
+            3000 if name == "signal" else 4000, 1 if name == "signal" else 2, 1.0 if name == "signal" else 0.0
+        )
+        for key, change in changes.items():
+            values[key] = change(values[key].astype(float))
+        write(folder / f"{name}.parquet", values)
+
+    return change
+
+
+def nan_at_seven(values):
+    values[7] = np.nan
+    return values
+
+
+def repeat(values):
+    return np.where(values == 5, 4, values).astype(np.int64)
+
+
+def nan_feature(tree, folder):
+    tree["Regions"][0]["Filter"] = "pt > 25"
+    values = columns(3000, 1, 1.0)
+    nan_at_seven(values["x"])[7:20] = np.nan
+    write(folder / "signal.parquet", values)
+
+
+BAD = {
+    "unknown top key": (put("Sistematics", []), "unknown key 'my.yaml.Sistematics', did you mean 'Systematics'"),
+    "unknown nested key": (
+        put("Systematics", 1, "Up", {"SamplePth": "x"}),
+        "unknown key 'my.yaml.Systematics.1.Up.SamplePth', did you mean 'SamplePath'",
+    ),
+    "unknown study key": (put("study", {"sedes": 3}), "unknown key 'sedes', did you mean 'seeds'"),
+    "missing key": (put("Regions", [{"Name": "x"}]), "my.yaml.Regions.0.Features: is missing"),
+    "bad expression": (
+        put("Regions", 0, "Filter", "pt >> "),
+        "my.yaml.Regions.0.Filter: 'pt >> ' is not an expression",
+    ),
+    "code": (put("Samples", 0, "Weight", "open('x')"), "unknown function 'open'"),
+    "unknown sample": (
+        put("Systematics", 1, "Samples", "Backgrund"),
+        "unknown sample 'Backgrund', did you mean 'Background'",
+    ),
+    "unknown poi": (put("General", {"POI": "nu"}), "General.POI: unknown NormFactor 'nu', did you mean 'mu'"),
+    "unknown formula name": (
+        put("Samples", 0, "Formula", "mmu**2"),
+        "Samples.0 ('Signal').Formula: unknown parameter 'mmu', did you mean 'mu'",
+    ),
+    "no side": (
+        put("Systematics", 1, "Down", None),
+        "'jes' has no Down; give it, or mirror the other one with Down: {Symmetrize: true}",
+    ),
+    "two ways": (
+        put("Systematics", 0, "Up", {"Weight": "w_up"}),
+        "'scale' needs exactly one of Up/Down, Anchors, Envelope and Function",
+    ),
+    "missing file": (put("Samples", 0, "SamplePath", "nowhere.root"), "nowhere.root: no such file"),
+    "empty glob": (put("Samples", 0, "SamplePath", "no*.root"), "Samples.0.SamplePath: no file matches 'no*.root'"),
+    "missing branch": (
+        put("Regions", 0, "Features", ["x", "ptt"]),
+        "signal.parquet: no column 'ptt' for sample 'Signal', did you mean 'pt'",
+    ),
+    "missing variation weight": (
+        put("Systematics", 2, "Up", {"Weight": "w_upp"}),
+        "no column 'w_upp' for sample 'Signal'",
+    ),
+    "nothing selected": (
+        put("Regions", 0, "Filter", "x > 99"),
+        "none of the 3,000 events of sample 'Signal' passes the selection",
+    ),
+    "NaN weight": (data("signal", w=nan_at_seven), "weight 'w' is NaN or infinite in 1 of"),
+    "NaN varied weight": (data("signal", w_up=nan_at_seven), "value 'w_up' is NaN or infinite in 1 of"),
+    "NaN feature": (nan_feature, "value 'x' is NaN or infinite in 1"),
+    "all-zero variation": (
+        data("signal", w_up=lambda w: 0 * w),
+        "Systematics.2 ('theory') at theory=1: all weights of sample 'Signal' are zero",
+    ),
+    "negative variation": (data("signal", w_up=lambda w: -w), "has another sign than the nominal one"),
+    "duplicate ids": (
+        data("signal", number=repeat),
+        "event id 4 occurs 2 times in sample 'Signal' (1 ids are repeated)",
+    ),
+    "no such module": (put("Systematics", 0, "Function", "mover:scale"), "'mover' cannot be imported"),
+    "no such function": (
+        put("Systematics", 0, "Function", "moves:scal"),
+        "has no function 'scal', did you mean 'scale'",
+    ),
+    "function drops events": (
+        put("Systematics", 0, "Function", "moves:drops"),
+        "selects events, which changes their number",
+    ),
+    "function of another length": (
+        put("Systematics", 0, "Function", "moves:shortens"),
+        "changes the number of events: 'pt' has shape (15,) for 16 events",
+    ),
+    "function moves nominal": (
+        put("Systematics", 0, "Function", "moves:unfaithful"),
+        "at the nominal value 0; there it must change nothing",
+    ),
+    "function asks for more": (
+        put("Systematics", 0, "Function", "moves:asks"),
+        "asks for column 'pq', did you mean 'pt'",
+    ),
+    "function invents": (put("Systematics", 0, "Function", "moves:names"), "returns 'ptt', did you mean 'pt'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_gets_one_sentence_and_status_2(folder, name):
+    change, sentence = BAD[name]
+    tree = basic()
+    change(tree, folder)
+    (folder / "my.yaml").write_text(yaml.safe_dump(tree))
+    done = call("check", "my.yaml")
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def warned(folder, tree) -> str:
+    (folder / "my.yaml").write_text(yaml.safe_dump(tree))
+    done = call("check", "my.yaml")
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def test_swapped_and_identical_sides_are_warned_of_and_kinship_is_told(folder):
+    tree = basic()
+    assert "same events, in another order" not in warned(folder, tree)
+    write(folder / "background_up.parquet", {k: v[::-1] for k, v in columns(4000, 2, 0.3).items()})
+    assert "same events, in another order" in warned(folder, tree)
+    write(folder / "background_up.parquet", columns(4000, 2, 0.3) | {"number": np.arange(4000) + 10**6})
+    assert "independent events" in warned(folder, tree)
+    tree["Systematics"][2] |= {"Up": {"Weight": "w_down"}, "Down": {"Weight": "w_up"}}
+    assert "check that they are not swapped" in warned(folder, tree)
+    tree["Systematics"][2] |= {"Up": {"Weight": "w_up"}}
+    assert "Up and Down of sample 'Signal' are identical" in warned(folder, tree)
+    tree["Systematics"][1]["Down"] = {"SamplePath": "background.parquet"}
+    assert "sample 'Background' at jes=-1 is identical to the nominal sample" in warned(folder, tree)
+
+
+# --- the example, schema and command line -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("example")
+    spec = importlib.util.spec_from_file_location("make_ntuples", EXAMPLE / "make_ntuples.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write(folder / "ntuples", 3000)
+    for name in ("analysis.yaml", "shifts.py"):
+        (folder / name).write_text((EXAMPLE / name).read_text())
+    return folder
+
+
+def test_init_writes_the_example_and_the_schema_accepts_it(tmp_path):
+    assert call("init", tmp_path / "mine.yaml").exit_code == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    assert text == example_analysis() == (EXAMPLE / "analysis.yaml").read_text()
+    schema = json.loads(call("schema").output)
+    assert resources.files("systwise.study").joinpath("analysis.schema.json").read_text() == analysis_schema()
+    checker = jsonschema.Draft202012Validator(schema)
+    checker.validate(yaml.safe_load(text))
+    assert list(checker.iter_errors(yaml.safe_load(text.replace("Samples:", "Smples:", 1))))
+    assert call("init", tmp_path / "mine.yaml").exit_code == 2
+
+
+def test_check_reads_the_example(example):
+    done = call("check", example / "analysis.yaml", "--events", "1000")
+    assert done.exit_code == 0, done.output
+    for word in ("Signal, met_resolution=1", "same events", "mu Signal + Ztautau + Top", "is ready"):
+        assert word in done.output
+
+
+def test_settings_come_from_file_quick_and_command_line_in_this_order(example):
+    path = str(example / "analysis.yaml")
+    settings = resolve_settings(path, quick=True, overrides={"case": {"General": {"Luminosity": 3.0}}, "seed": 4})
+    assert settings.split.folds == 2
+    assert settings.seed == 4
+    assert build_case(path, settings).settings.general.luminosity == 3.0
+
+
+def test_the_example_runs_with_strategies_and_a_score_of_its_own(example, tmp_path):
+    words = ["run", example / "analysis.yaml", "--quick", "--strategies", "nominal,augmented,aware,column"]
+    words += ["--out", tmp_path / "out", "--set", "training.minimum_steps=64", "--set", "network.width=8"]
+    words += ["--set", "binning.names=[optimised]", "--set", "binning.optimised=5", "--set", "fit.observables=[binned]"]
+    words += ["--true", "tes=1.0", "--set", "training.batch=512", "--set", "training.passes=1"]
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    results = Results.load(tmp_path / "out" / "results.json")
+    assert results.case == "higgs-example"
+    assert {m.strategy for m in results.measurements} == {"nominal", "augmented", "aware", "column"}
+    for record in results.measurements:
+        assert record.sigma is not None
+        assert 0.05 < record.sigma < 1.0
+        assert record.estimate == pytest.approx(1.0, abs=0.02)
+        assert record.sigma_stat_only < record.sigma
+    assert {n.name: n.kind for n in results.nuisances}["scale"] == "theory"
