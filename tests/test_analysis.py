@@ -250,7 +250,8 @@ def test_many_anchors_and_mixed_ways_of_one_nuisance(folder):
     base, found = total(case, table), total(case, table, jes=2.0)
     assert found[1] == pytest.approx(2 * two["w"][kept(two)].sum(), rel=1e-5)
     assert found[0] == pytest.approx(1.21 * base[0], rel=1e-5)
-    assert case.nuisances[0].anchors == (-2.5, -1.0, 0.0, 1.0, 2.0, 2.5)
+    assert case.nuisances[0].anchors == (-1.0, 0.0, 1.0, 2.0)
+    assert case.nuisances[0].range == (-2.5, 2.5)
     assert case.nuisances[0].kind == "detector"
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import digamma, gammaln, polygamma
 from scipy.stats import norm
 
-from systwise.fit import build_morph
+from systwise.fit import build_joint_morph, build_morph
 from systwise.fit._gamma import log_gamma_jet
 
 
@@ -88,3 +88,19 @@ def test_log_gamma_and_its_derivatives_agree_with_scipy() -> None:
     np.testing.assert_allclose(value, gammaln(x), rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(first, digamma(x), rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(second, polygamma(1, x), rtol=1e-13)
+
+
+def test_contents_go_on_as_exponentials_beyond_the_anchors():
+    """At the end of the range each bin is T_1 (T_1 / T_0)^(distance); with no range beyond, nothing changes."""
+    contents = np.array([[[90.0, 4.0]], [[100.0, 2.0]], [[105.0, 0.0]]])
+    morph = build_morph([(-1.0, 0.0, 1.0)], [0.0], [contents], ranges=[(-2.5, 3.0)])
+    plain = build_morph([(-1.0, 0.0, 1.0)], [0.0], [contents])
+    same = build_morph([(-1.0, 0.0, 1.0)], [0.0], [contents], ranges=[(-1.0, 1.0)])
+    for z in (-1.0, 0.0, 1.0):
+        np.testing.assert_allclose(morph([z]), plain([z]), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(morph([3.0])[0], [105.0 * 1.05**2, 0.0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(morph([-2.5])[0], [90.0 * 0.9**1.5, 4.0 * 2**1.5], rtol=1e-12)
+    np.testing.assert_array_equal(same([0.37]), plain([0.37]))
+    grid = build_joint_morph([(-1.0, 0.0, 1.0)] * 2, [0.0, 0.0], np.stack([contents] * 3), [(-1.0, 1.0), (-2.5, 3.0)])
+    point = [jnp.full((1, 1), 0.3), jnp.full((1, 1), 2.2)]
+    np.testing.assert_allclose(np.asarray(grid.log_jet(point)[0])[..., 0, 0], morph([2.2]), rtol=1e-4)

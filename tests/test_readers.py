@@ -256,7 +256,11 @@ def write_bytes(content: bytes) -> Callable[[Path], None]:
     [
         ("none.parquet", lambda path: None, "no such file"),
         ("folder.csv", Path.mkdir, "is a folder"),
-        ("events.txt", write_bytes(b"1,2"), "unknown format; use a file that ends in .root, .parquet, .h5, .csv or .csv.gz"),
+        (
+            "events.txt",
+            write_bytes(b"1,2"),
+            "unknown format; use a file that ends in .root, .parquet, .h5, .csv or .csv.gz",
+        ),
         ("events.parquet", write_bytes(b"EventId,Label\n1,s\n"), "cannot be read as parquet"),
         ("events.csv.gz", write_bytes(b"EventId,Label\n1,s\n"), "cannot be read as csv"),
         ("events.csv", write_bytes(b"\x89\x00\xff\n\xfe"), "cannot be read as csv|is missing"),

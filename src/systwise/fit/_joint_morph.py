@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Float64
 from scipy.interpolate import CubicSpline
 
 from systwise.errors import TemplateError
+from systwise.fit._extrapolation import reach_out
 from systwise.fit._morph import LogJet, log_derivatives
 
 
@@ -95,9 +96,14 @@ class JointMorph:
 
 
 def build_joint_morph(
-    anchors: Sequence[Sequence[float] | np.ndarray], nominal: Sequence[float], contents: Float64[np.ndarray, ...]
+    anchors: Sequence[Sequence[float] | np.ndarray],
+    nominal: Sequence[float],
+    contents: Float64[np.ndarray, ...],
+    ranges: Sequence[tuple[float, float]] | None = None,
 ) -> JointMorph:
     """Return the morph of `contents[anchor_1, ..., anchor_J, component, bin]`, none negative.
+
+    `ranges` are values that a fit may reach; contents continue to them as exponentials (see `reach_out`).
 
     Raises:
         TemplateError: the shape does not match the anchors.
@@ -108,6 +114,13 @@ def build_joint_morph(
             f"joint templates: shape {contents.shape} where (anchors..., component, bin) = {counts} + (components, "
             "bins) is needed"
         )
+    reached: list[np.ndarray] = []
+    for j, values in enumerate(anchors):
+        ends = (values[0], values[-1]) if ranges is None else ranges[j]
+        knots, moved = reach_out(values, np.moveaxis(contents, j, 0), ends)
+        contents = np.moveaxis(moved, 0, j)
+        reached.append(knots)
+    anchors = reached
     roots = np.sqrt(np.asarray(contents, dtype=np.float64))
     splines, central = [], roots
     for values, centre in zip(anchors, nominal, strict=True):

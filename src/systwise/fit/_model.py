@@ -134,7 +134,11 @@ class Model:
             arrays = [np.concatenate([a, np.broadcast_to(filling, (*a.shape[:-1], padding))], axis=-1) for a in arrays]
             effects = tuple(without_padding(effect, bins, padding) for effect in effects)
         anchors, nominal = [n.anchors for n in shaped], [n.nominal for n in shaped]
-        morph = build_joint_morph(anchors, nominal, arrays[0]) if grid else build_morph(anchors, nominal, arrays)
+        ranges = [n.range for n in shaped]
+        if grid:
+            morph: Morph | JointMorph = build_joint_morph(anchors, nominal, arrays[0], ranges)
+        else:
+            morph = build_morph(anchors, nominal, arrays, ranges=ranges)
         relative = None
         if variances is not None:
             relative = relative_variance(components, np.asarray(morph.nominal)[:, :bins] ** 2, variances)
@@ -340,6 +344,7 @@ class Model:
             [n.nominal for n in shaped],
             [np.moveaxis(array, 0, -1) for array in arrays],
             datasets=True,
+            ranges=[n.range for n in shaped],
         )
         return Observed(counts, auxiliary, simulated)
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 from scipy.interpolate import CubicSpline
 
+from systwise.fit._extrapolation import reach_out
 from systwise.precision import in_float64
 
 Jet = tuple[Array, list[Array], list[list[Array]]]
@@ -188,6 +189,7 @@ def build_morph(
     nominal: Sequence[float] | np.ndarray,
     contents: Sequence[np.ndarray],
     datasets: bool = False,
+    ranges: Sequence[tuple[float, float]] | None = None,
 ) -> Morph:
     """Return the morph of `contents[nuisance][anchor, ...]`.
 
@@ -196,7 +198,11 @@ def build_morph(
         nominal: nominal value of each nuisance.
         contents: contents at the anchors, none negative; without nuisances one array without anchor axis.
         datasets: the last axis of the contents counts data sets.
+        ranges: values that a fit may reach; contents continue to them as exponentials (see `reach_out`).
     """
+    if ranges is not None and anchors:
+        pairs = [reach_out(a, np.asarray(c), r) for a, c, r in zip(anchors, contents, ranges, strict=True)]
+        anchors, contents = [knots for knots, _ in pairs], [values for _, values in pairs]
     if not anchors:
         return Morph(np.sqrt(np.asarray(contents[0], dtype=np.float64)), (), datasets)
     splines, root = [], None

@@ -114,6 +114,7 @@ class UnbinnedModel:
                 [nuisances[j].anchors for j in shape],
                 [nuisances[j].nominal for j in shape],
                 [a[..., None] for a in arrays],
+                ranges=[nuisances[j].range for j in shape],
             ),
             shape=shape,
             normalisations=tuple(normalisations),

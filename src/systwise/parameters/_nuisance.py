@@ -26,6 +26,8 @@ class Nuisance:
             apparent uncertainty only (arXiv:2109.08159), so reports warn there.
         unit: for axis labels, may be empty.
         label: for axis labels (mathtext allowed); the name where empty.
+        extrapolated: whether `range` may go beyond the anchors, where nothing is simulated: contents of bins
+            continue there as exponentials (HistFactory's code 1).
     """
 
     name: str
@@ -36,6 +38,7 @@ class Nuisance:
     kind: Kind = "detector"
     unit: str = ""
     label: str = ""
+    extrapolated: bool = False
 
     def __post_init__(self) -> None:
         """Refuse ranges and anchors that do not hold together."""
@@ -46,6 +49,8 @@ class Nuisance:
             )
         if len(self.anchors) < 2 or np.any(np.diff(self.anchors) <= 0):
             raise ConfigError(f"nuisance '{self.name}': anchors must be at least two increasing values")
+        if self.extrapolated:
+            return
         if self.anchors[0] > low + 1e-12 or self.anchors[-1] < high - 1e-12:
             raise ConfigError(f"nuisance '{self.name}': anchors must span the range [{low:g}, {high:g}]")
 

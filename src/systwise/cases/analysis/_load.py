@@ -202,7 +202,8 @@ class Loader:
             found[value] = self._logs(action, source, value, nominal, varied, shifted)
             changes[value] = float(varied.sum() / nominal.sum()) - 1
         if not shifted:
-            if len(found) == 2 and np.array_equal(*found.values()):
+            one, *others = found.values()
+            if len(others) == 1 and np.array_equal(one, others[0]):
                 self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the weights")
             self._compare_sides(action, name, changes)
         for value, side in anchored_templates(entry).items():

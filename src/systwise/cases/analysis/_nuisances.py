@@ -73,9 +73,21 @@ def _shape(name: str, found: Sequence[Action]) -> Nuisance:
     continuous = any(action.entry.way == "function" for action in own)
     # Between known values the events are interpolated; more templates there would tell the fit nothing.
     anchors = uniform_anchors(low, high, entry.points) if continuous else tuple(sorted({low, high, *known}))
+    samples = any(action.entry.way == "samples" for action in own)
+    if samples:
+        # Weights of events cannot go beyond their samples without becoming negative; contents of bins can.
+        anchors = tuple(known)
     label = next((action.entry.label for action in own if action.entry.label), "")
     nuisance = Nuisance(
-        name, entry.nominal, (low, high), training, anchors, kind=entry.kind or "detector", unit=entry.unit, label=label
+        name,
+        entry.nominal,
+        (low, high),
+        training,
+        anchors,
+        kind=entry.kind or "detector",
+        unit=entry.unit,
+        label=label,
+        extrapolated=samples,
     )
     return nuisance.with_anchors(*known)
 
