@@ -7,7 +7,6 @@ from systwise.study._analysis import (
     check_analysis,
     example_analysis,
 )
-from systwise.study._atomic import write_atomically
 from systwise.study._channels import ChannelTable
 from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
