@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import signal
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -585,19 +587,41 @@ def test_settings_come_from_file_quick_and_command_line_in_this_order(example):
     assert build_case(path, settings).settings.general.luminosity == 3.0
 
 
-def test_the_example_runs_with_strategies_and_a_score_of_its_own(example, tmp_path):
-    words = ["run", example / "analysis.yaml", "--quick", "--strategies", "nominal,augmented,aware,column"]
-    words += ["--out", tmp_path / "out", "--set", "training.minimum_steps=64", "--set", "network.width=8"]
-    words += ["--set", "binning.names=[optimised]", "--set", "binning.optimised=5", "--set", "fit.observables=[binned]"]
-    words += ["--true", "tes=1.0", "--set", "training.batch=512", "--set", "training.passes=1"]
-    done = call(*words)
-    assert done.exit_code == 0, done.output
-    results = Results.load(tmp_path / "out" / "results.json")
+SMALL = ["--quick", "--set", "training.minimum_steps=64", "--set", "network.width=8", "--set", "training.passes=1"]
+SMALL += ["--set", "training.batch=512", "--set", "binning.names=[optimised]", "--set", "binning.optimised=5"]
+SMALL += ["--set", "fit.observables=[binned]", "--true", "mu=1"]
+
+
+def run_example(example, out, strategies, *more) -> Results:
+    """Run the example in a process of its own: compiling without the tests' checks takes half as long."""
+    words = ["run", str(example / "analysis.yaml"), "--strategies", strategies, "--out", str(out), *SMALL, *more]
+    done = subprocess.run(
+        [sys.executable, "-m", "systwise.cli", *words], capture_output=True, text=True, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = Results.load(out / "results.json")
     assert results.case == "higgs-example"
-    assert {m.strategy for m in results.measurements} == {"nominal", "augmented", "aware", "column"}
+    assert {m.strategy for m in results.measurements} == set(strategies.split(","))
     for record in results.measurements:
         assert record.sigma is not None
-        assert 0.05 < record.sigma < 1.0
-        assert record.estimate == pytest.approx(1.0, abs=0.02)
+        assert 0.05 < record.sigma < 1.5
+        assert record.estimate == pytest.approx(1.0, abs=0.05)
         assert record.sigma_stat_only < record.sigma
-    assert {n.name: n.kind for n in results.nuisances}["scale"] == "theory"
+    assert (out / "report.html").stat().st_size > 10_000
+    return results
+
+
+def test_the_example_runs_with_samples_a_rate_and_a_score_of_its_own(example, tmp_path):
+    tree = yaml.safe_load((example / "analysis.yaml").read_text())
+    kept = [entry for entry in tree["Systematics"] if entry["Name"] in {"met_resolution", "lumi"}]
+    results = run_example(example, tmp_path / "out", "nominal,column", "--set", f"case.Systematics={json.dumps(kept)}")
+    assert {n.name: n.kind for n in results.nuisances} == {"met_resolution": "detector", "lumi": "norm"}
+
+
+@pytest.mark.slow
+def test_the_whole_example_runs_with_all_ways_to_vary_at_once(example, tmp_path):
+    results = run_example(example, tmp_path / "out", "nominal,aware,column")
+    kinds = {n.name: n.kind for n in results.nuisances}
+    assert kinds["tes"] == kinds["met_resolution"] == "detector"
+    assert kinds["scale"] == "theory"
+    assert kinds["lumi"] == kinds["top_cross_section"] == "norm"
