@@ -12,22 +12,17 @@ from systwise.events import SplitSettings, split_events
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, Problem
 from systwise.settings import validate
 
-QUICK = ("distance_correlation", "moment_decomposition", "tangent_propagation", "inference_aware")
-TRAINED = [
-    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)  # the others are trained in other tests too
-    for name in STRATEGIES.names()
-    if issubclass(STRATEGIES.get(name), AbstractNetworkStrategy)
-]
+EVERYWHERE = ("distance_correlation", "moment_decomposition", "tangent_propagation", "inference_aware")
+"""All others are trained on most cases by other tests; here they meet the case with the most peculiarities."""
+TRAINED = [name for name in STRATEGIES.names() if issubclass(STRATEGIES.get(name), AbstractNetworkStrategy)]
 SMALL = {
     "network": {"layers": 1, "width": 8},
     "training": {"batch": 512, "passes": 0.01, "minimum_steps": 32, "evaluations": 1},
 }
 PLACES = [
-    ("gaussian-toy", {"events": 12_000}),
     ("inferno-mixture", {"events": 12_000, "benchmark": "B0"}),
     ("inferno-mixture", {"events": 12_000, "benchmark": "B4"}),
     ("eventwise-toy", {"events": 12_000}),
-    ("samplewise-toy", {"events": 12_000}),
     ("higgsml", {}),
     ("higgs-jets", {}),
     ("higgs-jets", {"rate_input": False}),
@@ -61,6 +56,8 @@ def place(request, tmp_path_factory):
 @pytest.mark.parametrize("name", TRAINED)
 def test_scores_are_finite_or_a_sentence_says_why_not(place, name):
     problem, words = place
+    if name not in EVERYWHERE and not (problem.case.name == "higgs-jets" and not words):
+        pytest.skip("trained on this case by other tests")
     strategy = validate(STRATEGIES.get(name), SMALL)
     if name == "adversarial" and not problem.case.shape_nuisances:
         pytest.skip("an adversary without nuisances")

@@ -153,7 +153,8 @@ class Cluster(AbstractPlace):
             for job in jobs
         }
         progress("units on the cluster", 0, len(jobs))
-        for number, (future, (unit, files)) in enumerate(as_completed(list(waiting), with_results=True)):
+        done = as_completed(list(waiting), with_results=True, loop=self.client.loop)
+        for number, (future, (unit, files)) in enumerate(done):
             store.add(files)
             progress("units on the cluster", number + 1, len(jobs))
             yield waiting[future], unit
