@@ -14,7 +14,16 @@ from jaxtyping import Float32
 from systwise.errors import ConfigError, DataError
 from systwise.export._onnx_graph import build_graph, fold_networks
 from systwise.export._optional import optional
-from systwise.learn import AbstractNetwork, Blind, Halves, NetworkObservable, Scaler, Told, load_observable
+from systwise.learn import (
+    AbstractNetwork,
+    Blind,
+    Halves,
+    HostObservable,
+    NetworkObservable,
+    Scaler,
+    Told,
+    load_observable,
+)
 from systwise.study import versions, write_atomically
 
 TOLERANCE = 1e-5
@@ -43,6 +52,11 @@ def export_onnx(model: Path, path: Path, folds: Folds = "mean") -> dict[Path, fl
     if folds not in ("mean", "separate"):
         raise ConfigError(f"--folds {folds}: write mean (one file) or separate (one file a fold)")
     header, observable = load_observable(model)
+    if isinstance(observable, HostObservable):
+        raise DataError(
+            f"{model}: holds a model of {observable.models[0].package}; use that package's own converter to "
+            "ONNX, e.g. skl2onnx or onnxmltools"
+        )
     if not isinstance(observable, NetworkObservable):
         raise DataError(f"{model}: holds no network; choose a strategy that trains one")
     networks = fold_networks(observable.networks, observable.folds)

@@ -17,7 +17,7 @@ from systwise.errors import ConfigError, DataError
 from systwise.export._onnx import KEY, told_count
 from systwise.export._onnx_graph import fold_networks
 from systwise.export._optional import optional
-from systwise.learn import NetworkObservable, load_observable
+from systwise.learn import HostObservable, NetworkObservable, load_observable
 from systwise.registry import suggestion
 
 
@@ -79,6 +79,8 @@ def load_scorer(path: Path, features: Sequence[str] | None = None) -> Scorer:
 
 def _of_networks(path: Path) -> Scorer:
     header, observable = load_observable(path)
+    if isinstance(observable, HostObservable):
+        return _of_models(header, observable)
     if not isinstance(observable, NetworkObservable):
         raise DataError(f"{path}: holds no network; choose a strategy that trains one")
     networks = fold_networks(observable.networks, observable.folds)
@@ -90,6 +92,18 @@ def _of_networks(path: Path) -> Scorer:
     told = header["nuisances"][: told_count(networks[0])]
     nominal = {entry["name"]: float(entry["nominal"]) for entry in told}
     return Scorer(tuple(header["features"]), nominal, lambda x, z: np.asarray(scores(jnp.asarray(x), jnp.asarray(z))))
+
+
+def _of_models(header: Mapping[str, Any], observable: HostObservable) -> Scorer:
+    """Return the score of models of another library."""
+    folds = range(len(observable.models))
+
+    def scores(x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        logits = sum((observable.on_host(x, z, fold).astype(np.float64) for fold in folds), np.zeros(len(x)))
+        return 1 / (1 + np.exp(-logits / len(folds)))
+
+    nominal = {entry["name"]: float(entry["nominal"]) for entry in header["nuisances"][: observable.told]}
+    return Scorer(tuple(header["features"]), nominal, scores)
 
 
 def _of_onnx(path: Path, features: Sequence[str] | None) -> Scorer:

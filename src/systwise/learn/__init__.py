@@ -3,6 +3,7 @@
 from systwise.learn._bins import AbstractDiscreteObservable, BinObservable
 from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._game import TrainingSettings
+from systwise.learn._host import AbstractHostModel, HostObservable, host_logits, logits_of
 from systwise.learn._network import ACTIVATIONS, AbstractNetwork, Blind, Halves, NetworkSettings, Scaler, Told
 from systwise.learn._observable import AbstractObservable, NetworkObservable
 from systwise.learn._ratio import AbstractRatioObservable, RatioObservable
@@ -24,6 +25,7 @@ __all__ = [
     "ACTIVATIONS",
     "STRATEGIES",
     "AbstractDiscreteObservable",
+    "AbstractHostModel",
     "AbstractNetwork",
     "AbstractNetworkStrategy",
     "AbstractObservable",
@@ -34,6 +36,7 @@ __all__ = [
     "Checkpoints",
     "Halves",
     "History",
+    "HostObservable",
     "NetworkObservable",
     "NetworkSettings",
     "Problem",
@@ -45,8 +48,10 @@ __all__ = [
     "Trained",
     "TrainingSettings",
     "TruthObservable",
+    "host_logits",
     "load_arrays",
     "load_observable",
+    "logits_of",
     "ratio_diagnostics",
     "reference_draw",
     "save_observable",

@@ -11,7 +11,9 @@ import jax
 
 from systwise.cases import AbstractCase
 from systwise.errors import DataError
+from systwise.learn._host import HostObservable
 from systwise.learn._observable import AbstractObservable
+from systwise.learn._stored_models import KIND, host_structure, read_models, write_models
 from systwise.learn._structure import observable_like, structure_of
 
 if TYPE_CHECKING:
@@ -38,20 +40,25 @@ def save_observable(
         "seed": seed,
         "folds": observable.folds,
         "moving": observable.moving,
-        "structure": structure_of(observable),
+        "structure": host_structure(observable) if isinstance(observable, HostObservable) else structure_of(observable),
     }
     if case is not None:
         told = [{"name": n.name, "nominal": n.nominal, "training": n.training} for n in case.shape_nuisances]
         header |= {"case": case.name, "features": list(case.features), "nuisances": told}
     file.write(json.dumps(header).encode() + b"\n")
+    if isinstance(observable, HostObservable):
+        write_models(file, observable)
+        return
     eqx.tree_serialise_leaves(file, eqx.filter(observable, eqx.is_array))
 
 
 def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
-    """Return the header and the networks of a file that a run left in `models/`.
+    """Return the header and the score of a file that a run left in `models/`.
+
+    Models of another library are a pickle, which can run code: read only files that you trust.
 
     Raises:
-        DataError: the file is missing, damaged, or holds something else than networks of features.
+        DataError: the file is missing, damaged, needs a package that is not installed, or holds no score of features.
     """
     try:
         with Path(path).open("rb") as file:
@@ -69,6 +76,10 @@ def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
             f"{path}: the score of strategy '{header['strategy']}' is no network of an event's features that gives one "
             "number; choose a strategy that trains a classifier"
         )
+    if header["structure"].get("kind") == KIND:
+        with Path(path).open("rb") as file:
+            file.readline()
+            return header, read_models(file, header)
     like = observable_like(header["structure"], header["folds"], header["moving"])
     with Path(path).open("rb") as file:
         return load_arrays(file, like)
@@ -89,6 +100,8 @@ def load_arrays(file: IO[bytes], like: AbstractObservable) -> tuple[dict, Abstra
         header = json.loads(file.readline())
         if header.get("format") != FORMAT:
             raise ValueError(f"format {header.get('format')!r}")
+        if isinstance(like, HostObservable):
+            return header, read_models(file, header)
         arrays, static = eqx.partition(like, eqx.is_array)
         loaded = eqx.tree_deserialise_leaves(file, arrays)
     except (ValueError, AttributeError, EOFError, RuntimeError, TypeError) as error:

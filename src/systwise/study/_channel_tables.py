@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Float64, Int
 from systwise.cases import AbstractCase, Progress, relabelled
 from systwise.errors import ConfigError
 from systwise.events import Events
-from systwise.learn import AbstractObservable
+from systwise.learn import AbstractObservable, HostObservable
 from systwise.study._channels import ChannelTable
 from systwise.study._plan import Plan, make_plan
 from systwise.study._settings import merge_settings
@@ -165,8 +165,31 @@ def _weights(case: AbstractCase, events: Events, z: Float[Array, " nuisance"]) -
     return case.vary(events, z).weights
 
 
-@eqx.filter_jit
 def _logits(
+    observable: AbstractObservable,
+    events: Events,
+    values: Float[Array, " s"],
+    columns: tuple[int, ...],
+    z: Float[Array, " nuisance"],
+    fold: Int[Array, ""],
+) -> Float[Array, "s event"]:
+    """Return the score of every event at each of the sample-wide values, wherever the observable is evaluated."""
+    if not isinstance(observable, HostObservable):
+        return _compiled_logits(observable, events, values, columns, z, fold)
+    hypothesis = jnp.broadcast_to(z, (events.weights.shape[0], z.shape[0]))
+    varied = (_with_value(events, value, columns) for value in values)
+    return jnp.stack([observable.output(part, hypothesis, fold) for part in varied])
+
+
+def _with_value(events: Events, value: Float[Array, ""], columns: tuple[int, ...]) -> Events:
+    """Return the events with a sample-wide value in its columns."""
+    if not columns:
+        return events
+    return dataclasses.replace(events, features=events.features.at[:, jnp.array(columns, jnp.int32)].set(value))
+
+
+@eqx.filter_jit
+def _compiled_logits(
     observable: AbstractObservable,
     events: Events,
     values: Float[Array, " s"],
@@ -179,8 +202,7 @@ def _logits(
     hypothesis = jnp.broadcast_to(z, (count, z.shape[0]))
 
     def at(value: Float[Array, ""]) -> Float[Array, " event"]:
-        features = events.features.at[:, jnp.array(columns, jnp.int32)].set(value) if columns else events.features
-        return observable.output(dataclasses.replace(events, features=features), hypothesis, fold)
+        return observable.output(_with_value(events, value, columns), hypothesis, fold)
 
     return jax.lax.map(at, values)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from systwise.cases import AbstractCase
 from systwise.events import Events, EventTable
-from systwise.learn import AbstractObservable, History
+from systwise.learn import AbstractObservable, History, logits_of
 from systwise.study._plotdata import (
     DecisionFunction,
     FeatureDistribution,
@@ -111,13 +111,6 @@ def _plane_edges(values: np.ndarray) -> np.ndarray:
     return np.linspace(low - room, high + room, PLANE_BINS + 1)
 
 
-@eqx.filter_jit
-def _logits(
-    observable: AbstractObservable, events: Events, z: Float[Array, "event nuisance"]
-) -> Float[Array, " event"]:
-    return observable.output(events, z, jnp.zeros((), jnp.int32))
-
-
 def decision_function(
     case: AbstractCase,
     plane: PlaneDensity,
@@ -142,7 +135,8 @@ def decision_function(
     for observable, value in zip(observables, z, strict=True):
         point = nominal.copy()
         point[:1] = value
-        logits = _logits(observable, events, jnp.broadcast_to(jnp.asarray(point), (count, len(point))))
+        told = jnp.broadcast_to(jnp.asarray(point), (count, len(point)))
+        logits = logits_of(observable, events, told, jnp.zeros((), jnp.int32))
         scores.append(np.asarray(jax.nn.sigmoid(logits)).reshape(len(y), len(x)))
     return DecisionFunction(
         strategy, x, y, np.asarray(z), np.stack(scores), plane.x_label, plane.y_label, plane.nuisance

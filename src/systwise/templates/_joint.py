@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Float32, Float64, Int
 from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.errors import ConfigError, TemplateError
 from systwise.events import Events, EventTable
-from systwise.learn import AbstractObservable
+from systwise.learn import AbstractObservable, HostObservable, host_logits
 from systwise.templates._joint_table import JointTable
 from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._pairs import Pairs
@@ -263,8 +263,41 @@ def _blocks(events: Events, folds: Int[Array, " block"]) -> Events:
     return jax.tree.map(lambda leaf: leaf.reshape(count, leaf.shape[0] // count, *leaf.shape[1:]), events)
 
 
-@eqx.filter_jit
 def _vectors(
+    observable: AbstractObservable,
+    events: Events,
+    folds: Int[Array, " block"],
+    anchors: Float[Array, "anchor nuisance"],
+) -> Float[Array, "event anchor"]:
+    """Return the score vector of every event, wherever the observable is evaluated."""
+    if isinstance(observable, HostObservable):
+        return jnp.asarray(np.stack([host_logits(observable, events, z, folds) for z in anchors], axis=-1))
+    return _compiled_vectors(observable, events, folds, anchors)
+
+
+def _cells(
+    observable: AbstractObservable, events: Events, folds: Int[Array, " block"], binning: JointBinning
+) -> Int[Array, " event"]:
+    """Return the cell of every event, wherever the observable is evaluated."""
+    if isinstance(observable, HostObservable):
+        vectors = _vectors(observable, events, folds, jnp.asarray(binning.anchors))
+        return _cells_of_vectors(vectors, events.weights, binning)
+    return _compiled_cells(observable, events, folds, binning)
+
+
+def _numbered(
+    vector: Float[Array, "event anchor"], weights: Float[Array, "event component"], binning: JointBinning
+) -> Int[Array, " event"]:
+    undefined = jnp.any(jnp.isnan(vector), axis=1)
+    found = binning.index(jnp.where(undefined[:, None], 0.0, vector))
+    return jnp.where(undefined & jnp.any(weights != 0, axis=1), _NOT_A_SCORE, found)
+
+
+_cells_of_vectors = eqx.filter_jit(_numbered)
+
+
+@eqx.filter_jit
+def _compiled_vectors(
     observable: AbstractObservable,
     events: Events,
     folds: Int[Array, " block"],
@@ -276,17 +309,13 @@ def _vectors(
 
 
 @eqx.filter_jit
-def _cells(
+def _compiled_cells(
     observable: AbstractObservable, events: Events, folds: Int[Array, " block"], binning: JointBinning
 ) -> Int[Array, " event"]:
     """Return the cell of every event, evaluated block by block with the block's network."""
 
     def cells(arguments: tuple[Events, Int[Array, ""]]) -> Int[Array, " event"]:
         part, fold = arguments
-        vector = _vector(observable, part, binning.anchors, fold)
-        undefined = jnp.any(jnp.isnan(vector), axis=1)
-        counts = jnp.any(part.weights != 0, axis=1)
-        found = binning.index(jnp.where(undefined[:, None], 0.0, vector))
-        return jnp.where(undefined & counts, _NOT_A_SCORE, found)
+        return _numbered(_vector(observable, part, binning.anchors, fold), part.weights, binning)
 
     return jax.lax.map(cells, (_blocks(events, folds), folds)).reshape(-1)

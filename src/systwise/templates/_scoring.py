@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Float64, Int, UInt16
 from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.errors import ConfigError, TemplateError
 from systwise.events import Events, EventTable
-from systwise.learn import AbstractObservable
+from systwise.learn import AbstractObservable, HostObservable, host_logits
 from systwise.templates._grid import FineGrid
 from systwise.templates._pairs import Pairs
 from systwise.templates._score_table import ScoreTable
@@ -95,7 +95,7 @@ def score(
             weights = np.asarray(varied.weights, np.float64).T.copy()
             for pair in members:
                 z_hypothesis = jnp.asarray(pairs.z_hypothesis[pair], jnp.float32)
-                pending.append((pair, _fine_bins(observable, varied, z_hypothesis, folds, grid), weights))
+                pending.append((pair, _bins(observable, varied, z_hypothesis, folds, grid), weights))
                 # The device computes the next pair while the host sums this one.
                 if len(pending) > 1:
                     collect()
@@ -211,6 +211,30 @@ def _kept_weights(
     return _shifted(case, events, live, z).weights
 
 
+def _bins(
+    observable: AbstractObservable,
+    events: Events,
+    z: Float[Array, " nuisance"],
+    folds: Int[Array, " block"],
+    grid: FineGrid,
+) -> UInt16[Array, " event"]:
+    """Return the fine bin of every event, wherever the observable is evaluated."""
+    if isinstance(observable, HostObservable):
+        return _bins_of_logits(jnp.asarray(host_logits(observable, events, z, folds)), events.weights, grid)
+    return _fine_bins(observable, events, z, folds, grid)
+
+
+def _numbered(
+    logits: Float[Array, " event"], weights: Float[Array, "event component"], grid: FineGrid
+) -> UInt16[Array, " event"]:
+    counts = jnp.any(weights != 0, axis=1)
+    found = grid.index(jnp.where(jnp.isnan(logits), 0.0, logits))
+    return jnp.where(jnp.isnan(logits) & counts, jnp.uint16(_NOT_A_SCORE), found)
+
+
+_bins_of_logits = eqx.filter_jit(_numbered)
+
+
 @eqx.filter_jit
 def _fine_bins(
     observable: AbstractObservable,
@@ -227,8 +251,6 @@ def _fine_bins(
         part, fold = arguments
         count = part.weights.shape[0]
         logits = observable.output(part, jnp.broadcast_to(z, (count, z.shape[0])), fold)
-        counts = jnp.any(part.weights != 0, axis=1)
-        found = grid.index(jnp.where(jnp.isnan(logits), 0.0, logits))
-        return jnp.where(jnp.isnan(logits) & counts, jnp.uint16(_NOT_A_SCORE), found)
+        return _numbered(logits, part.weights, grid)
 
     return jax.lax.map(bins, (blocks, folds)).reshape(-1)
