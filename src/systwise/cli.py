@@ -481,15 +481,24 @@ def _settings_table(prefix: str, kind: Any) -> Table:
 
     def rows(prefix: str, model: BaseModel) -> None:
         for name, field in type(model).model_fields.items():
-            value = getattr(model, name)
+            value = getattr(model, name, None)
             key = f"{prefix}.{field.alias or name}"
             if isinstance(value, BaseModel):
                 rows(key, value)
             else:
-                shown = f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+                required = field.is_required()
+                shown = (
+                    "(required)"
+                    if required
+                    else f"{value:.6g}"
+                    if isinstance(value, float)
+                    else "null"
+                    if value is None
+                    else str(value)
+                )
                 table.add_row(key, _escape(shown), _escape(" ".join((field.description or "").split())))
 
-    rows(prefix, kind())
+    rows(prefix, kind.model_construct())
     return table
 
 

@@ -44,7 +44,8 @@ def validate(kind: type[S], values: dict[str, Any], path: str = "") -> S:
             raise ConfigError(f"unknown key '{key}'{hint}{tail}") from None
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "missing":
-            raise ConfigError(f"{key}: is missing; add it") from None
+            where = f", e.g. --set {key}=..." if path else ""
+            raise ConfigError(f"{key}: is missing; add it{where}") from None
         if first["type"] == "value_error":
             raise ConfigError(f"{key}: {message}") from None
         raise ConfigError(f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}") from None

@@ -9,7 +9,7 @@ from systwise.learn._observable import AbstractObservable, NetworkObservable
 from systwise.learn._ratio import AbstractRatioObservable, RatioObservable
 from systwise.learn._ratio_calibration import reference_draw
 from systwise.learn._ratio_diagnostics import RatioDiagnostics, ratio_diagnostics
-from systwise.learn._saving import load_arrays, load_observable, save_observable
+from systwise.learn._saving import load_arrays, load_observable, read_observable, save_observable
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -53,6 +53,7 @@ __all__ = [
     "load_observable",
     "logits_of",
     "ratio_diagnostics",
+    "read_observable",
     "reference_draw",
     "save_observable",
     "signal_task",

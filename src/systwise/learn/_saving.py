@@ -62,11 +62,22 @@ def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
     """
     try:
         with Path(path).open("rb") as file:
-            header = json.loads(file.readline())
-            if not isinstance(header, dict) or header.get("format") != FORMAT:
-                raise ValueError("it does not begin as one")
+            return read_observable(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of a run's folder models") from None
+
+
+def read_observable(file: IO[bytes]) -> tuple[dict, AbstractObservable]:
+    """Return what `load_observable` does, from an open file that can be searched.
+
+    Raises:
+        DataError: as there.
+    """
+    path = getattr(file, "name", "model")
+    try:
+        header = json.loads(file.readline())
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ValueError("it does not begin as one")
     except ValueError as error:
         raise DataError(f"{path}: is no saved model ({error}); give a file of a run's folder models") from None
     if "features" not in header:
@@ -77,12 +88,10 @@ def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
             "number; choose a strategy that trains a classifier"
         )
     if header["structure"].get("kind") == KIND:
-        with Path(path).open("rb") as file:
-            file.readline()
-            return header, read_models(file, header)
+        return header, read_models(file, header)
     like = observable_like(header["structure"], header["folds"], header["moving"])
-    with Path(path).open("rb") as file:
-        return load_arrays(file, like)
+    file.seek(0)
+    return load_arrays(file, like)
 
 
 def load_arrays(file: IO[bytes], like: AbstractObservable) -> tuple[dict, AbstractObservable]:

@@ -95,6 +95,7 @@ class AbstractStrategy(Settings):
         needs_nuisances: whether it exists only where a nuisance moves events.
         needs_score: whether it exists only where the events come with a score of the analyst's own.
         observables: how its score may be measured: `binned`, `anchored` at fixed hypotheses, `unbinned`.
+        trains: whether another seed gives another score.
         is_yardstick: whether it uses what no measurement has, and so does not compete.
         by_default: whether a study runs it without being asked; `all` asks for every one.
     """
@@ -107,6 +108,7 @@ class AbstractStrategy(Settings):
     needs_truth: ClassVar[bool] = False
     needs_nuisances: ClassVar[bool] = False
     needs_score: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
     is_yardstick: ClassVar[bool] = False
     by_default: ClassVar[bool] = True
     observables: ClassVar[tuple[str, ...]] = ("binned",)

@@ -143,7 +143,7 @@ class _Study:
             for number in range(self.plan.settings.seeds)
             for place, strategy in enumerate(self.plan.strategies)
             # Where nothing is trained, another seed gives the same numbers.
-            if number == 0 or not strategy.needs_truth
+            if number == 0 or strategy.trains
         ]
 
     def _name(self, job: Job) -> str:

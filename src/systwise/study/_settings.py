@@ -292,6 +292,8 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         wanted = tuple(n for n in known if wanted is not None or STRATEGIES.get(n).by_default)
         wanted = tuple(n for n in wanted if case.truth is not None or not STRATEGIES.get(n).needs_truth)
         wanted = tuple(n for n in wanted if case.has_score or not STRATEGIES.get(n).needs_score)
+        # What cannot be without settings, as somebody's own model, is run where it has them.
+        wanted = tuple(n for n in wanted if n in settings.strategy or not _asks_for_settings(n))
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
         if case.components.alternative is not None:
@@ -318,6 +320,10 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         tree = merge_settings(tree, settings.strategy.get(kind.name, {}))
         built.append(validate(kind, tree, f"strategy.{kind.name}"))
     return built
+
+
+def _asks_for_settings(name: str) -> bool:
+    return any(field.is_required() for field in STRATEGIES.get(name).model_fields.values())
 
 
 def true_points(case: AbstractCase, settings: StudySettings) -> list[dict[str, float]]:

@@ -30,6 +30,7 @@ class Optimal(AbstractStrategy):
     order = 60
     moving = True
     needs_truth = True
+    trains = False
     is_yardstick = True
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
@@ -45,6 +46,7 @@ class OptimalNominal(AbstractStrategy):
     summary = "exact density ratio at the nominal nuisance (cases with a known optimum)"
     order = 61
     needs_truth = True
+    trains = False
     is_yardstick = True
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
