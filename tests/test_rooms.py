@@ -12,7 +12,7 @@ import pytest
 import systwise
 
 SOURCE = Path(systwise.__file__).parent
-ROOMS = ["parameters", "events", "cases", "learn", "templates", "fit", "study", "report", "export", "cli"]
+ROOMS = ["parameters", "events", "cases", "learn", "templates", "fit", "study", "report", "export", "sklearn", "cli"]
 ROOT = ["atomic", "compilation", "errors", "random", "precision", "registry", "settings"]
 
 

@@ -486,16 +486,10 @@ def _settings_table(prefix: str, kind: Any) -> Table:
             if isinstance(value, BaseModel):
                 rows(key, value)
             else:
-                required = field.is_required()
-                shown = (
-                    "(required)"
-                    if required
-                    else f"{value:.6g}"
-                    if isinstance(value, float)
-                    else "null"
-                    if value is None
-                    else str(value)
-                )
+                if field.is_required():
+                    shown = "(must be given)"
+                else:
+                    shown = f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
                 table.add_row(key, _escape(shown), _escape(" ".join((field.description or "").split())))
 
     rows(prefix, kind.model_construct())

@@ -10,6 +10,7 @@ Nuisances come as functions of features and a value, which move all events:
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -21,7 +22,15 @@ from jaxtyping import Array, Float, Float64
 from systwise.cases import AbstractCase, Progress, StudyDefaults, no_progress
 from systwise.errors import ConfigError
 from systwise.events import AbstractVariation, Events, EventTable, Exactness, Split
-from systwise.learn import STRATEGIES, AbstractDiscreteObservable, AbstractStrategy, Problem, logits_of
+from systwise.learn import (
+    STRATEGIES,
+    AbstractDiscreteObservable,
+    AbstractStrategy,
+    Problem,
+    logits_of,
+    read_observable,
+    save_observable,
+)
 from systwise.parameters import AbstractConstraint, Components, Nuisance, signal_strength
 from systwise.registry import suggestion
 from systwise.settings import Settings, validate
@@ -111,10 +120,10 @@ class SystwiseClassifier(ClassifierMixin, BaseEstimator):
         observable_: the trained score.
 
     Args:
-        strategy: a name of `systwise strategies`.
+        strategy: text, a name of `systwise strategies`.
         settings: its settings, e.g. `{"training": {"passes": 2}}`.
         variations: functions by the nuisance's name, pure JAX: features `[event, feature]` and values `[event]` to
-            moved features.
+            moved features; a pickle holds them by name.
         ranges: `(lowest, nominal, highest)` value of each nuisance in training.
         prior: `data`: probabilities for the classes as heavy as in training; `balanced`: for equally heavy ones.
         random_state: seed, as scikit-learn takes it.
@@ -122,15 +131,15 @@ class SystwiseClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        strategy: str = "nominal",
+        strategy: Any = "nominal",
         *,
-        settings: Mapping[str, Any] | None = None,
-        variations: Mapping[str, Shift] | None = None,
-        ranges: Mapping[str, tuple[float, float, float]] | None = None,
-        prior: str = "data",
+        settings: Any = None,
+        variations: Any = None,
+        ranges: Any = None,
+        prior: Any = "data",
         random_state: Any = None,
     ) -> None:
-        """Keep the parameters; `fit` checks them."""
+        """Keep the parameters: anything may be set, as scikit-learn wants it, and `fit` checks it."""
         self.strategy = strategy
         self.settings = settings
         self.variations = variations
@@ -143,6 +152,23 @@ class SystwiseClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the score as a saved model, since its functions cannot be pickled."""
+        state = dict(super().__getstate__())
+        if "observable_" in state:
+            buffer = io.BytesIO()
+            strategy, _ = self._checked()
+            save_observable(buffer, strategy, 0, state["observable_"], self._case)
+            state["observable_"] = buffer.getvalue()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a pickle holds."""
+        state = dict(state)
+        if "observable_" in state:
+            state["observable_"] = read_observable(io.BytesIO(state["observable_"]))[1]
+        super().__setstate__(state)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SystwiseClassifier:
         """Train on events at nominal nuisance values; the strategy moves them with `variations`.
@@ -165,7 +191,8 @@ class SystwiseClassifier(ClassifierMixin, BaseEstimator):
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) > 2:
             raise ValueError(
-                f"Only binary classification is supported. The type of the target is multiclass: {len(classes)} classes."
+                "Only binary classification is supported. The type of the target is multiclass, "
+                f"of {len(classes)} classes."
             )
         if len(classes) < 2 or len(np.unique(codes[kept])) < 2:
             raise ValueError("SystwiseClassifier needs events of two classes, with weights; there is one class only")
@@ -221,7 +248,8 @@ class SystwiseClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any, z: Mapping[str, float] | None = None) -> np.ndarray:
         """Return the more probable label of each event."""
-        return self.classes_[(self.decision_function(X, z) > 0).astype(int)]
+        signal = self.decision_function(X, z) > 0
+        return self.classes_[signal.astype(int)]
 
     def _checked(self) -> tuple[AbstractStrategy, tuple[tuple[str, Any, tuple[float, float, float]], ...]]:
         """Return the strategy and the shifts, or say which parameter is wrong."""

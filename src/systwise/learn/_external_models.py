@@ -42,7 +42,9 @@ class ExternalModel(AbstractHostModel):
     @property
     def package(self) -> str:
         """The package that runs it."""
-        return {"onnx": "onnxruntime", "torch": "torch"}.get(self.kind, str(self.content).partition(":")[0])
+        if isinstance(self.content, bytes):
+            return {"onnx": "onnxruntime", "torch": "torch"}[self.kind]
+        return self.content.partition(":")[0].partition(".")[0]
 
     def logits(self, inputs: Float32[np.ndarray, "event input"]) -> Float32[np.ndarray, " event"]:
         """Return the logits of events."""
@@ -70,9 +72,10 @@ class ExternalModel(AbstractHostModel):
             return _onnx(self.content, self.name, self.features)
         if self.kind == "torch":
             return _torch(self.content, self.name)
-        function = imported(str(self.content), self.name)
+        path = str(self.content)
+        function = imported(path, self.name)
         if not callable(function):
-            raise ConfigError(f"{self.name}: '{self.content}' is no function")
+            raise ConfigError(f"{self.name}: '{path}' is no function")
         checked: Callable[[np.ndarray], Any] = function
         return checked
 

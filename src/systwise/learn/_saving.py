@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from systwise.cases import AbstractCase
 from systwise.errors import DataError
 from systwise.learn._host import HostObservable
 from systwise.learn._observable import AbstractObservable
-from systwise.learn._stored_models import KIND, host_structure, read_models, write_models
+from systwise.learn._stored_models import KIND, BinaryFile, host_structure, read_models, write_models
 from systwise.learn._structure import observable_like, structure_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FORMAT = "systwise/model/1"
 
 
 def save_observable(
-    file: IO[bytes],
+    file: BinaryFile,
     strategy: AbstractStrategy,
     seed: int,
     observable: AbstractObservable,
@@ -67,7 +67,7 @@ def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of a run's folder models") from None
 
 
-def read_observable(file: IO[bytes]) -> tuple[dict, AbstractObservable]:
+def read_observable(file: BinaryFile) -> tuple[dict, AbstractObservable]:
     """Return what `load_observable` does, from an open file that can be searched.
 
     Raises:
@@ -94,7 +94,7 @@ def read_observable(file: IO[bytes]) -> tuple[dict, AbstractObservable]:
     return load_arrays(file, like)
 
 
-def load_arrays(file: IO[bytes], like: AbstractObservable) -> tuple[dict, AbstractObservable]:
+def load_arrays(file: BinaryFile, like: AbstractObservable) -> tuple[dict, AbstractObservable]:
     """Read what `save_observable` wrote into an observable of the same structure.
 
     Args:

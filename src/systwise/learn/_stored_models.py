@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from systwise.learn._import_path import modules_here, remedy
 
 FORMAT = "systwise/fitted/1"
 KIND = "host"
+BinaryFile = IO[bytes] | io.BytesIO
 
 
 def host_structure(observable: HostObservable) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def host_structure(observable: HostObservable) -> dict[str, Any]:
     return {"kind": KIND, "packages": package, "columns": list(observable.columns), "told": observable.told}
 
 
-def write_models(file: IO[bytes], observable: HostObservable) -> None:
+def write_models(file: BinaryFile, observable: HostObservable) -> None:
     """Write the models of an observable, behind a line with their digest."""
     with modules_here():
         payload = pickle.dumps(observable.models)
@@ -34,7 +36,7 @@ def write_models(file: IO[bytes], observable: HostObservable) -> None:
     file.write(payload)
 
 
-def read_models(file: IO[bytes], header: dict[str, Any]) -> HostObservable:
+def read_models(file: BinaryFile, header: dict[str, Any]) -> HostObservable:
     """Return what `write_models` wrote; the file's position is behind the header.
 
     A pickle can run code: read only files that you trust.
@@ -53,7 +55,7 @@ def read_models(file: IO[bytes], header: dict[str, Any]) -> HostObservable:
     )
 
 
-def _unpickled(file: IO[bytes], name: str) -> Any:
+def _unpickled(file: BinaryFile, name: str) -> Any:
     line, payload = file.readline(), file.read()
     try:
         sound = json.loads(line)["digest"] == hashlib.sha256(payload).hexdigest()
@@ -97,7 +99,7 @@ def kept_model(
     made = make()
     payload = pickle.dumps(made)
 
-    def write(file: IO[bytes]) -> None:
+    def write(file: BinaryFile) -> None:
         file.write(json.dumps({"digest": hashlib.sha256(payload).hexdigest()}).encode() + b"\n")
         file.write(payload)
 
