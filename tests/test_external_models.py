@@ -51,6 +51,9 @@ def problem() -> Problem:
 @pytest.fixture(autouse=True)
 def one_thread():
     """Threads that wait for each other on a busy machine take a hundred times as long."""
+    pytest.importorskip(
+        "sklearn.ensemble", reason="comes with the extra [trees]"
+    )
     controller = pytest.importorskip("threadpoolctl", reason="comes with scikit-learn")
     with controller.threadpool_limits(1):
         yield
@@ -100,7 +103,8 @@ def test_the_same_seed_gives_the_same_trees_and_each_copy_has_its_own_nuisance_v
 
     index = problem.split.training(0)
     inputs, labels, weights = training_rows(problem, 0, problem.training_draw(), 2, (0, 1), 1, 0, "refuse", "key")
-    assert len(inputs) == 2 * len(index) == len(np.unique(inputs[:, 2]).round(9)) + 0 * len(labels)
+    assert len(inputs) == len(labels) == 2 * len(index)
+    assert len(np.unique(inputs[:, 2])) > 1.99 * len(index)
     np.testing.assert_allclose([weights[labels == k].sum() for k in (0, 1)], len(index), rtol=1e-4)
 
 

@@ -32,6 +32,12 @@ SMALL = {"network": {"layers": 2, "width": 16}, "training": {"batch": 256, "pass
 
 def small(name: str, **over):
     kind = STRATEGIES.get(name)
+    if name.startswith("boosted_trees"):
+        pytest.importorskip("sklearn", reason="comes with the extra [trees]")
+        over = {"parameters": {"max_iter": 5}, **over}
+    if name.startswith("external_score"):
+        aware = "aware_" if name.endswith("aware") else ""
+        over = {"model": f"external_fixtures:{aware}logit", "output": "logit", **over}
     own = SMALL if issubclass(kind, AbstractNetworkStrategy) else {}
     if issubclass(kind, AbstractPenalisedStrategy):
         own = {**own, "lambda": 0.1}  # so few steps do not overcome a strong penalty
