@@ -51,9 +51,7 @@ def problem() -> Problem:
 @pytest.fixture(autouse=True)
 def one_thread():
     """Threads that wait for each other on a busy machine take a hundred times as long."""
-    pytest.importorskip(
-        "sklearn.ensemble", reason="comes with the extra [trees]"
-    )
+    pytest.importorskip("sklearn.ensemble", reason="comes with the extra [trees]")
     controller = pytest.importorskip("threadpoolctl", reason="comes with scikit-learn")
     with controller.threadpool_limits(1):
         yield
