@@ -297,7 +297,7 @@ def test_all_leaves_out_what_has_no_model_and_the_command_line_says_what_is_miss
         app, ["run", "gaussian-toy", "--strategies", "external_score", "--out", str(tmp_path / "r")]
     )
     assert run.exit_code == 2
-    assert "strategy.external_score.model: has no default" in " ".join(run.output.split())
+    assert "strategy.external_score.model: is missing" in " ".join(run.output.split())
 
 
 @pytest.mark.slow
