@@ -18,7 +18,7 @@ ROOT = ["atomic", "compilation", "errors", "random", "precision", "registry", "s
 
 def room_of(path: Path) -> str:
     part = path.relative_to(SOURCE).parts[0]
-    return part.removesuffix(".py")
+    return "cli" if part == "__main__.py" else part.removesuffix(".py")
 
 
 def imported(path: Path) -> set[str]:
