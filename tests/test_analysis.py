@@ -620,7 +620,7 @@ def test_the_example_runs_with_samples_a_rate_and_a_score_of_its_own(example, tm
 
 @pytest.mark.slow
 def test_the_whole_example_runs_with_all_ways_to_vary_at_once(example, tmp_path):
-    results = run_example(example, tmp_path / "out", "nominal,aware,column")
+    results = run_example(example, tmp_path / "out", "nominal,column")
     kinds = {n.name: n.kind for n in results.nuisances}
     assert kinds["tes"] == kinds["met_resolution"] == "detector"
     assert kinds["scale"] == "theory"

@@ -272,7 +272,7 @@ def test_settings_that_cannot_be():
     with pytest.raises(ConfigError, match=r"no jet reaches 6500 GeV .* choose less than 6499"):
         generate("hj", 100, 0, GeneratorSettings(jet_pt=6500))
     with pytest.raises(DataError, match="none of 100 points passes the cuts"):
-        generate("hjj", 100, 0, GeneratorSettings(jet_pt=3200))
+        generate("hjj", 100, 0, GeneratorSettings(jet_pt=6450))
     with pytest.raises(ConfigError, match="events must be at least 1"):
         generate("hj", 0, 1)
     with pytest.raises(DataError, match="raise the jet threshold"):

@@ -54,6 +54,7 @@ class StudyDefaults:
         optimised_bins: bins of the optimised binning.
         shown: three values of the first nuisance for feature and score distributions.
         binnings: which binnings a score is measured in.
+        taken_apart: true points at which the uncertainty is taken apart, `first`, `all` or `none`.
         paper_grid: the paper's nuisance values for its profile, where it has one.
     """
 
@@ -62,6 +63,7 @@ class StudyDefaults:
     optimised_bins: int
     shown: tuple[float, ...]
     binnings: tuple[str, ...] = ("uniform", "optimised")
+    taken_apart: str = "first"
     paper_grid: tuple[float, ...] | None = None
 
 

@@ -40,7 +40,7 @@ def examined(plan: Plan, setups: list[Setup]) -> list[Setup]:
     One binning of the score (the optimised one where there is one) and the joint cells; no observable that
     moves with the hypothesis, whose likelihood is not the probability of one observation.
     """
-    if plan.settings.inference.points == "none":
+    if plan.taken_apart == "none":
         return []
     fixed = [setup for setup in setups if not setup.templates.moving]
     binned = [setup for setup in fixed if setup.joint is None]
@@ -75,11 +75,10 @@ def infer(plan: Plan, setup: Setup) -> tuple[list[InferenceRecord], list[PlaneSc
         plan: the study.
         setup: templates and labels.
     """
-    settings = plan.settings.inference
     model = examined_model(plan, setup.templates)
     records, planes = [], []
     for number, point in enumerate(setup.points):
-        if settings.points == "first" and point != plan.points[0]:
+        if plan.taken_apart == "first" and point != plan.points[0]:
             continue
         data = study_data(plan, model, setup.templates, number, point)
         result = fit(model, data)

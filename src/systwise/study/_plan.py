@@ -53,6 +53,11 @@ class Plan:
         return correlated(self.case.constraints, self.settings.fit.correlations)
 
     @property
+    def taken_apart(self) -> str:
+        """At which true points the uncertainty is taken apart: `first`, `all` or `none`."""
+        return self.settings.inference.points or self.case.defaults.taken_apart
+
+    @property
     def joint_grid(self) -> bool:
         """Whether templates of fixed observables cover all combinations of the nuisances' anchors."""
         return self.settings.fit.morph == "joint" and sum(n.kind != "norm" for n in self.nuisances) > 1

@@ -86,8 +86,8 @@ class ToySettings(Settings):
 class InferenceSettings(Settings):
     """What the report says beyond one uncertainty: pulls, impacts, limit, significance, planes."""
 
-    points: Literal["first", "all", "none"] = "first"
-    """True points at which the uncertainty is taken apart (first training of each strategy)."""
+    points: Literal["first", "all", "none"] | None = None
+    """True points at which the uncertainty is taken apart (first training of each strategy); the case's where null."""
     level: float = Field(0.95, gt=0, lt=1)
     """Confidence level of upper limits."""
     plane: int = Field(21, ge=0, le=201)

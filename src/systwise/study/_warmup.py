@@ -41,7 +41,7 @@ def _compile(plan: Plan, wanted: list[tuple[bool, int]]) -> None:
         result = fit(model, data, grid=plan.grid)
         if plan.nuisances:
             likelihood_scan(plan, "", "", CONVENTIONS[0], point, model, data, result)
-    if plan.settings.inference.points != "none":
+    if plan.taken_apart != "none":
         # All examined observables share one size.
         examine(plan, _model(plan, False, cells_room(1), None if beside(plan) else 0.0), point)
 

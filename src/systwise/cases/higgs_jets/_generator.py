@@ -38,6 +38,8 @@ LEARNING_POINTS = 32_768
 """Points a round of learning where to draw (see `_adaptive_grid`)."""
 
 Scales = tuple[tuple[float, float], ...]
+_LEARNED: dict[tuple[Process, GeneratorSettings, str], AdaptiveGrid] = {}
+"""What was learned in this process, by what decides it: a second sample need not learn it again."""
 
 
 def _factorisation(scales: Scales) -> set[float]:
@@ -122,17 +124,20 @@ class _Blocks:
             StrongCoupling(settings.alpha_s_loops, settings.alpha_s_z),
             GluonTable.build(masses, settings.energy),
         )
-        return dataclasses.replace(blocks, grid=blocks.learn())
+        # The tail that may be asked for is mixed in later: the weights alone say where to draw.
+        untailed = settings.model_copy(update={"tail_fraction": 0.0})
+        key = (process, untailed, blocks.partons.fingerprint)
+        if key not in _LEARNED:
+            _LEARNED[key] = dataclasses.replace(blocks, settings=untailed).learn()
+        return dataclasses.replace(blocks, grid=_LEARNED[key])
 
     def learn(self) -> AdaptiveGrid:
         """Return a grid adapted to the Standard Model's weights, the same for any seed."""
-        # The tail that may be asked for is mixed in later: the weights alone say where to draw.
-        untailed = dataclasses.replace(self, settings=self.settings.model_copy(update={"tail_fraction": 0.0}))
         first = np.ones((3, LEARNING_POINTS))
 
         def weights(grid: AdaptiveGrid, uniform: np.ndarray) -> np.ndarray:
             full = np.concatenate([first[:1], uniform[:1], first[2:], uniform[1:]])
-            inside, _, weights = dataclasses.replace(untailed, grid=grid).points(full, SCALES[:1])
+            inside, _, weights = dataclasses.replace(self, grid=grid).points(full, SCALES[:1])
             out = np.zeros(len(inside))
             out[inside] = weights[:, 0, 0]
             return out
