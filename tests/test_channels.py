@@ -68,6 +68,16 @@ def test_the_told_cross_section_is_interpolated() -> None:
     np.testing.assert_allclose(same[0], same[1], rtol=1e-13)
 
 
+def test_between_tabulated_numbers_no_event_is_lost() -> None:
+    """A score that only repeats what it is told: a peak of one bin, which a spline between two bins would shrink."""
+    plain = power_law(np.geomspace(5, 20, 9))
+    counts = np.zeros((9, *plain.counts.shape[1:3], 9))
+    counts[np.arange(9), :, :, np.arange(9)] = 100.0
+    peaked = dataclasses.replace(plain, counts=counts, variances=counts)
+    for s in np.geomspace(5, 20, 40):
+        assert peaked.expected((1.0, 0.0), 1, float(s)).sum() == pytest.approx(100.0, rel=1e-9)
+
+
 def test_a_steep_interpolation_stays_positive() -> None:
     steep = power_law(np.array([1.0, 3.0, 9.0, 27.0]), exponent=6.0)
     values = np.array([steep.expected((1.0, 0.0), 1, s) for s in np.geomspace(1, 27, 101)])

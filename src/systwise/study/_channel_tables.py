@@ -23,10 +23,12 @@ from systwise.templates import choose_joint_binning, joint_cells
 
 BINS = 24
 """Bins of a score."""
-SAMPLE_VALUES = 21
-"""Cross sections at which a score that asks for one is tabulated ..."""
-REACH = (0.08, 10.0)
-"""... over this range in units of the nominal hypothesis's own."""
+SAMPLE_VALUES = 41
+"""Cross sections at which a score that asks for one is tabulated, odd: the nominal hypothesis's own is one ..."""
+REACH = 10.0
+"""... up to this factor from it. Scores that follow the number closely have narrow peaks that move with it."""
+CROWDING = 3.0
+"""How much denser they are around it than at the ends, as sinh(x)/x: steps of 4 % there."""
 MINIMUM = 30.0
 """Smallest effective number of simulated events in a bin."""
 BLOCK = 65_536
@@ -139,7 +141,8 @@ def _cross_section(plan: Plan) -> float:
 def _sample_values(plan: Plan) -> Float64[np.ndarray, " s"]:
     if not plan.case.sample_features:
         return np.array([1.0])
-    return _cross_section(plan) * np.geomspace(*REACH, SAMPLE_VALUES)
+    steps = np.sinh(CROWDING * np.linspace(-1, 1, SAMPLE_VALUES)) / np.sinh(CROWDING)
+    return _cross_section(plan) * REACH**steps
 
 
 def _variations(plan: Plan) -> tuple[list[str], tuple[float, ...], list[np.ndarray]]:
