@@ -304,7 +304,7 @@ def test_planes_checks_and_curves(found: SignificanceResults) -> None:
 
 def test_points_that_cannot_be_tested_are_said() -> None:
     told = table("hj", told=np.geomspace(7.0, 20.0, 7))
-    settings = SignificanceSettings(c_g=(0.2,), offsets=(0.0, 0.6), grid=0, toys=0)
+    settings = SignificanceSettings(c_g=(0.2,), offsets=(0.0, 0.6), grid=0, toys=0, told="sample")
     result = significance_study({"nominal": {"hj": told}}, settings)
     lost = [r for r in result.significances if r.z is None]
     assert {r.offset for r in lost} == {0.6}

@@ -313,7 +313,8 @@ def _movement(classifiers: Sequence[ClassifierRecord]) -> list[str]:
             unseen = f", {_small(hidden[name])} at hold-outs" if hidden[name].mean is not None else ""
             parts.append(f"{name} {_small(ks[name])}{unseen} (AUC {_small(auc[name], 4)})")
         sentences.append(
-            f"Between scales the score of {words_of_channels(channel)} moves by a Kolmogorov-Smirnov distance of "
+            f"Told the cross section of its scale, the score of {words_of_channels(channel)} moves between scales by a "
+            "Kolmogorov-Smirnov distance of "
             f"{'; '.join(parts)}. Whatever the score, the rate changes by up to {100 * (rate or 0):.0f} %: no "
             "decorrelation of the score removes that."
         )

@@ -102,7 +102,8 @@ class ClassifierRecord(Record):
     channel: str
     """Process."""
     told: Literal["sample", "nominal", "nothing"]
-    """Cross section that the score is told: each hypothesis' own at its scale, one for all, or none."""
+    """Cross section that the score is told in the significances: each hypothesis' own at its scale, one for all, or
+    none."""
     strength: Number
     """Strength lambda of the adversary; null where there is none."""
     c_t: Finite
@@ -113,7 +114,8 @@ class ClassifierRecord(Record):
     """Area under the ROC curve of the alternative against the standard model, from the bins, in the order of the
     score and at one cross section."""
     ks: Finite
-    """Largest Kolmogorov-Smirnov distance of the standard model's score at an anchor of the scale from z = 0."""
+    """Largest Kolmogorov-Smirnov distance of the standard model's score at an anchor of the scale from z = 0, told the
+    cross section at that scale."""
     ks_holdout: Number
     """The same over the hold-out variations; null where there are none."""
     rate: Finite

@@ -36,9 +36,10 @@ class SignificanceSettings(Settings):
     follows the parabola through the outermost anchors and z = 0."""
     wrong_scales: tuple[float, ...] = (-1.0, -0.5, 0.5, 1.0)
     """True scales z of data whose fit believes in z = 0 +- 1."""
-    told: Told = "sample"
-    """Cross section told to scores that ask for it: `sample` is each hypothesis' own at its own scale, in data and
-    templates; `nominal` is the standard model's at z = 0 for all, which makes the score one fixed observable."""
+    told: Told = "nominal"
+    """Cross section told to scores that ask for it: `nominal` is the standard model's at z = 0 for all, which makes the
+    score one fixed observable; `sample` is each hypothesis' own at its own scale, in data and templates. At one point
+    the study states both."""
     toys: int = Field(1000, ge=0)
     """Pseudo-experiments of the check, once a channel set for the first strategy; 0: none."""
     toy_significance: float = Field(2.0, gt=0)

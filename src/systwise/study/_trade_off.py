@@ -41,22 +41,22 @@ def describe_classifier(
     """Return separation and residual scale dependence of one score.
 
     Separation is at one cross section, the standard model's: a score that is told another one for every hypothesis
-    would separate data sets, not events.
+    would separate data sets, not events. For its dependence on the scale a score is told the cross section at that
+    scale, whatever the significances tell it: it is this that a network which forgets the scale has to forget.
 
     Args:
         table: its histograms.
         strategy: labels.
         seed: labels.
         theta: alternative that is separated from the standard model.
-        told: cross section that the score is told when the scale moves.
+        told: cross section that the score is told in the significances.
         strength: of the adversary or penalty.
     """
     nominal_s = table.cross_section(STANDARD_MODEL, table.nominal)
-    s = None if told == "sample" else nominal_s
-    nominal = table.expected(STANDARD_MODEL, table.nominal, s)
+    nominal = table.expected(STANDARD_MODEL, table.nominal)
 
     def moved(numbers: Sequence[int]) -> list[Float64[np.ndarray, " bin"]]:
-        return [table.expected(STANDARD_MODEL, number, s) for number in numbers if number != table.nominal]
+        return [table.expected(STANDARD_MODEL, number) for number in numbers if number != table.nominal]
 
     anchors, holdouts = moved(table.anchor_index), moved(table.holdout_index)
     auc = binned_auc(table.expected(theta, table.nominal, nominal_s), table.expected(STANDARD_MODEL, table.nominal))
