@@ -311,7 +311,9 @@ def test_points_that_cannot_be_tested_are_said() -> None:
     assert all("lies outside the tabulated" in r.verdict and not r.converged for r in lost)
     assert not result.planes
     with pytest.raises(ConfigError, match="no point of the blind line could be tested in hj"):
-        significance_study({"nominal": {"hj": told}}, SignificanceSettings(c_g=(2.0,), slope=1.0, grid=0, toys=0))
+        significance_study(
+            {"nominal": {"hj": told}}, SignificanceSettings(c_g=(2.0,), slope=1.0, grid=0, toys=0, told="sample")
+        )
 
 
 def test_inputs_that_do_not_fit_are_refused() -> None:

@@ -161,8 +161,12 @@ def _told_check(
     """Test one point with scores that are told `told`."""
     tests = HypothesisTests(channels, settings.reach, told, room)
     scales: tuple[Scale, ...] = ("fixed", "profiled")
-    minima = [tests.lowest(theta, tests.counts(STANDARD_MODEL)[None], scale) for scale in scales]
-    fixed, profiled = (root(2 * fit.nll)[0] if fit.converged[0] else None for fit in minima)
+    try:
+        minima = [tests.lowest(theta, tests.counts(STANDARD_MODEL)[None], scale) for scale in scales]
+        fixed, profiled = (root(2 * fit.nll)[0] if fit.converged[0] else None for fit in minima)
+    except (DataError, TemplateError):
+        # A cross section beyond the tabulated ones: told otherwise, the point cannot be tested.
+        fixed = profiled = None
     return ToldCheckRecord(
         strategy=strategy,
         seed=seed,
