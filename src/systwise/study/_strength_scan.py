@@ -45,7 +45,7 @@ def scan_trade_off(
     for strength, strategy in trade_off_strategies(plan.strategies, settings):
         label = f"{strategy.name}-lambda{strength:g}"
         trained = strategy.fit(plan.problem, seed, relabelled(progress, f"train {label}"))
-        store.save_model(strategy, label, seed, trained.observable)
+        store.save_model(strategy, label, seed, trained.observable, plan.case)
         setups, _ = binned_setups(plan, label, seed, trained.observable, plan.points[-1:], progress)
         progress(f"fit {label}", 0, 1)
         rows.setdefault(strategy.name, []).append((strength, *_measured(plan, setups[-1])))
