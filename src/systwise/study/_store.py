@@ -37,10 +37,16 @@ class Store:
     Files: `manifest.json`, `results.json`, `plots.npz`, `models/`, `templates/`, `toys/`, what the report adds, and
     for a run that goes on later `checkpoints/` and `units/`. Each is written to a temporary name and renamed, so a
     run that dies leaves complete files only.
+
+    Attributes:
+        path: the directory.
+        resume: whether to take up what an earlier run left.
+        made: whether the directory was not there before.
     """
 
     path: Path
     resume: bool = False
+    made: bool = False
 
     @staticmethod
     def open(path: Path, force: bool = False, resume: bool = False) -> Store:
@@ -57,6 +63,7 @@ class Store:
             raise ConfigError(
                 f"{path}: is already in use; choose another directory with --out, or replace its results with --force"
             )
+        made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             _take_lock(path / LOCK)
@@ -67,7 +74,7 @@ class Store:
         if force:
             for name in KEPT:
                 shutil.rmtree(path / name, ignore_errors=True)
-        return Store(path, resume)
+        return Store(path, resume, made)
 
     def begin(self, manifest: Manifest) -> Manifest:
         """Write what the directory belongs to, and return what is there of an earlier run of the same.
@@ -128,8 +135,10 @@ class Store:
             write_atomically(self.path / name, functools.partial(_write, content=content))
 
     def close(self) -> None:
-        """Let the directory go."""
+        """Let the directory go, and leave no trace of a run that was refused before it wrote anything."""
         (self.path / LOCK).unlink(missing_ok=True)
+        if self.made and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def save_model(
         self,
