@@ -1,10 +1,19 @@
-"""Shared by all tests: run-time shape checks, and where the real events are."""
+"""Shared by all tests: run-time shape checks, what is compiled and how, and where the real events are."""
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+
+# Nearly everything is compiled for a few calls: the older emitters make code in two thirds of the time, and two
+# workers leave no processor for parallel code generation. An unknown flag is fatal, so only where these are known.
+if version("jaxlib").startswith("0.10."):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
 import jax
 import pytest
@@ -25,6 +34,20 @@ def shared_compilations() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have most slow tests, so that no worker is left with a long one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compilations() -> Iterator[None]:
+    """Let go of what a file's tests compiled: a process that keeps thousands of programs crashes in the compiler."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -611,6 +611,7 @@ def run_example(example, out, strategies, *more) -> Results:
     return results
 
 
+@pytest.mark.slow
 def test_the_example_runs_with_samples_a_rate_and_a_score_of_its_own(example, tmp_path):
     tree = yaml.safe_load((example / "analysis.yaml").read_text())
     kept = [entry for entry in tree["Systematics"] if entry["Name"] in {"met_resolution", "lumi"}]

@@ -191,6 +191,7 @@ def test_a_range_that_ends_before_the_limit_is_said() -> None:
     assert "nan" not in str(limit).lower()
 
 
+@pytest.mark.slow
 def test_an_experiment_without_sensitivity_says_so() -> None:
     """The background floats freely: one bin cannot tell signal from it, and no value is excluded."""
     own = Nuisance("rate", 1.0, (0.1, 3.0), (0.1, 3.0), (0.1, 3.0), kind="norm")

@@ -114,6 +114,7 @@ def test_exact_baseline_agrees_with_the_exact_templates_of_statistics(finished):
     assert record.auc == pytest.approx(0.978, abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(finished, tmp_path):
     out, _ = finished
     words = ["run", "gaussian-toy", "--strategies", "nominal", "--out", tmp_path / "again", *TINY]
@@ -133,6 +134,7 @@ def test_report_is_drawn_again_from_what_is_stored(finished):
     assert len(PlotData.load(out / "plots.npz").decision_functions) == 3
 
 
+@pytest.mark.slow
 def test_settings_of_a_run_repeat_it(finished, tmp_path):
     """The settings in results.json are a config file."""
     out, _ = finished
@@ -233,6 +235,7 @@ def test_a_directory_in_use_is_left_alone(finished):
     assert (out / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_bin_without_background_names_bin_and_remedy(tmp_path):
     words = ["--set", "binning.uniform=600", "--set", "binning.merge_below=0", "--set", "binning.names=[uniform]"]
     done = call("run", "gaussian-toy", "--strategies", "optimal_nominal", "--out", tmp_path / "o", *TINY, *words)
@@ -241,6 +244,7 @@ def test_a_bin_without_background_names_bin_and_remedy(tmp_path):
     assert "use fewer bins" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_keeps_what_was_finished(tmp_path):
     """SIGTERM, as a batch system sends it, while the second strategy trains."""
     out = tmp_path / "cut"

@@ -12,22 +12,26 @@ import time
 import pytest
 
 from systwise.errors import ConfigError
-from systwise.study import run_study
+from systwise.study import resolve_settings, run_study
+from test_analysis import folder as analysis_folder  # noqa: F401 - a fixture
 from test_resume import same, settings
+from test_streaming import STREAM
+from test_streaming import study as streamed_study
 
 distributed = pytest.importorskip("dask.distributed", reason="a cluster needs the extra [dask]")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Return the address of a scheduler with two workers, processes of their own, and the workers."""
+    """Return the address of a scheduler with two workers, processes of their own, the workers, and their cache."""
     folder = tmp_path_factory.mktemp("dask")
+    environment = {**os.environ, "SYSTWISE_CACHE": str(folder / "cache")}
     started = []
 
     def start(*words):
         command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:]]
         with (folder / f"{len(started)}.log").open("w") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log))
+            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
         return started[-1]
 
     file = folder / "scheduler.json"
@@ -40,11 +44,11 @@ def cluster(tmp_path_factory):
     while not file.exists():
         assert time.monotonic() < deadline, "the scheduler did not start"
         time.sleep(0.2)
-    yield json.loads(file.read_text())["address"], workers
+    yield json.loads(file.read_text())["address"], workers, folder / "cache"
     for process in started:
-        process.terminate()
+        process.kill()
     for process in started:
-        process.wait(20)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,24 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_parts_of_the_events_are_shared_by_the_workers(cluster, analysis_folder, tmp_path, monkeypatch):  # noqa: F811
+    """Templates over parts on disk: sums in the order of the parts, wherever each was scored."""
+    address, _, cache = cluster
+    monkeypatch.setenv("SYSTWISE_CACHE", str(cache))
+    wanted = resolve_settings("my.yaml", overrides=streamed_study(STREAM))
+    run_study("my.yaml", wanted, tmp_path / "here")
+    told = []
+    run_study("my.yaml", wanted, tmp_path / "there", scheduler=address, progress=lambda *said: told.append(said))
+    assert ("units on the cluster", 2, 2) in told
+    assert len(list((cache / "events").iterdir())) == 1, "one store serves all"
+    for place in ("here", "there"):
+        (tmp_path / place / "toys").mkdir()  # none were asked for
+    same(tmp_path / "here", tmp_path / "there")
+
+
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(cluster, whole, tmp_path):
-    address, workers = cluster
+    address, workers, _ = cluster
     killed = []
 
     def progress(what, done, total):

@@ -148,6 +148,7 @@ def test_a_workspace_survives_import_and_export():
             np.testing.assert_allclose(old, new, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_pyhf_finds_our_interval_with_simulation_factors():
     model = rates_model(variances=contents(0.0) * 0.3)
     data = asimov(model, 1.0, {})
@@ -162,6 +163,7 @@ def test_pyhf_finds_our_interval_with_simulation_factors():
     assert exact.sigma < 0.99 * found.theirs.sigma
 
 
+@pytest.mark.slow
 def test_templates_are_taken_nearer_where_that_agrees_better():
     # A shape that turns around between the anchors: the slope at nominal is not the difference at one deviation.
     nuisance = shape(tuple(np.linspace(-3, 3, 25)))
@@ -255,6 +257,7 @@ def call(*words):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_export_on_the_command_line_prints_both_results(run, tmp_path, monkeypatch):
     monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path / "cache"))
     done = call("export", run, "--format", "pyhf", "--strategy", "aware", "-o", tmp_path / "w.json")
@@ -303,6 +306,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(run, tmp_path):
         assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.slow
 def test_cabinetry_builds_the_workspace_that_was_compared(tmp_path, monkeypatch):
     import cabinetry
 

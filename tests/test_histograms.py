@@ -27,6 +27,7 @@ NOMINAL = {"signal": filled([5, 20, 30]), "background": filled([100, 50, 10])}
 VARIED = {"jes": {-1.0: {"background": filled([95, 47, 9])}, 1.0: {"background": filled([105, 53, 11])}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulation", [False, True])
 def test_histograms_give_the_same_fit_as_their_arrays(simulation):
     model = histogram_model(signal_strength(), NOMINAL, [JES], [CONSTRAINT], varied=VARIED, simulation=simulation)

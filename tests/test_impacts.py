@@ -129,6 +129,7 @@ def test_impacts_are_sorted_grouped_by_kind_and_printed() -> None:
     assert "#2a7d2a" in found._repr_html_()
 
 
+@pytest.mark.slow
 def test_frozen_and_shifted_parts_differ_as_the_paper_says() -> None:
     model = linear_model(simulation=True)
     data = asimov(model, 1.0, {})
@@ -171,6 +172,7 @@ def one_rate(constraint: object) -> Model:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONSTRAINTS)
 def test_one_bin_follows_the_shifted_observation(kind: str) -> None:
     """With one bin the data say nothing on z: it goes where the observation goes, and mu makes up for it."""
@@ -246,6 +248,7 @@ def test_frozen_simulation_factors_stay() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_nuisance_without_effect_or_constraint_is_named() -> None:
     """Nothing determines z: no number for it, a verdict, and still a table to read."""
     idle = Nuisance("idle", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))
@@ -261,6 +264,7 @@ def test_a_nuisance_without_effect_or_constraint_is_named() -> None:
         assert "#b02020" in result._repr_html_()
 
 
+@pytest.mark.slow
 def test_an_interval_that_does_not_close_is_said() -> None:
     """A range too short for an upper end: no statistical part, and a sentence."""
     model = Model.from_templates(

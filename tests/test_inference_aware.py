@@ -81,6 +81,7 @@ def sloped(problem: Problem, count: int) -> SlopedBatch:
     return sloped_batch(problem.case, task, problem.nominal_draw(), events, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_uncertainty_that_the_fit_finds(mixture):
     """Shape nuisances, constraints and a rate (B4); soft bins so hard that they are the measured ones."""
     made = validate(STRATEGIES.get("inference_aware"), SMALL).fit(mixture, 0)
@@ -162,6 +163,7 @@ def counted(problem, batch):
     return count(batch.features, batch.weights), [s.of(count, batch.features, batch.weights) for s in batch.slopes]
 
 
+@pytest.mark.slow
 def test_slopes_at_anchors_follow_the_exact_ones():
     exact, anchored = (toy(kind, anchors=25) for kind in (EventwiseToy, AnchoredToy))
     batches = [sloped(problem, 40_000) for problem in (exact, anchored)]

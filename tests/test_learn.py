@@ -66,6 +66,7 @@ def logits(problem, observable, z_true, z_hypothesis, fold=0, count=2000):
     return np.asarray(observable.output(varied, jnp.full((count, 1), z_hypothesis), jnp.int32(fold))), varied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_contract_of_every_strategy(problem, name, tmp_path):
     """Finite logits that separate; `moving` says the truth; saved and loaded it scores the same."""

@@ -71,6 +71,7 @@ def test_distance_correlation_is_its_definition(count, weighted):
     assert found == pytest.approx(naive(x, y, weights), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_distance_correlation_knows_extremes():
     x = np.linspace(-1, 1, 200)
     one = np.ones(200)
@@ -81,6 +82,7 @@ def test_distance_correlation_knows_extremes():
     assert float(distance_correlation(*float32(grid_x, grid_y, np.ones(400)))) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_distance_correlation_is_that_of_the_definition():
     draw = np.random.default_rng(5)
     x, y, weights = draw.standard_normal(40), draw.standard_normal(40), draw.uniform(0, 1, 40)
@@ -129,6 +131,7 @@ def test_the_moment_penalty_is_what_a_low_polynomial_leaves(order):
     assert float(gradient[event]) == pytest.approx((moved[0] - moved[1]) / (2 * step), rel=1e-2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_slopes_and_bends_of_moments_are_limited():
     """Profiles are made of a line or a parabola, so that the limit alone decides."""
     count, events = 8, 4000
@@ -181,6 +184,7 @@ def kept(problem, name, strength, **more):
     return auc / signal.sum() / background.sum(), ks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "strength"), list(zip(PENALTIES, (30, 100, 10), strict=True)))
 def test_without_a_penalty_all_features_are_used_and_with_one_the_still_feature_is_left(toy, name, strength):
     """The eventwise toy: AUC 0.943 and KS 0.345 free, 0.760 and 0 for the still feature alone (docs/toys.md)."""
@@ -205,6 +209,7 @@ def test_a_feature_may_be_protected_in_place_of_the_nuisances(toy, name):
         wrong.fit(toy, 0)
 
 
+@pytest.mark.slow
 def test_strengths_share_one_compilation(toy, monkeypatch):
     traces = []
     inner = penalised.PenalisedDescent.step

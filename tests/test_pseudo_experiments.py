@@ -54,6 +54,7 @@ def test_a_pseudo_experiment_depends_on_seed_and_number_only() -> None:
     assert not np.array_equal(other.counts[0], alone.counts[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("simulated", [False, True])
 def test_coverage_and_pull_of_a_model_with_two_nuisances(simulated: bool) -> None:
     built, true = model(simulated), {"mu": 1.5, "shape": 1.0, "rate": 1.05}
@@ -85,6 +86,7 @@ def test_exact_templates_where_the_simulation_fluctuates_cover_too_little() -> N
     assert bad.coverage.value < ONE_SIGMA - 3 * bad.coverage.error
 
 
+@pytest.mark.slow
 def test_parts_merge_to_the_whole_and_survive_a_file(tmp_path) -> None:
     built, true = model(), {"mu": 1.0}
 

@@ -106,6 +106,7 @@ def test_a_uniform_posterior_has_no_loss_and_the_truth_has_the_least():
     assert loss(1.0) < min(loss(0.8), loss(1.2)) < 0
 
 
+@pytest.mark.slow
 def test_exact_ratios_have_mean_one_over_the_reference_at_every_nuisance(problem, exact_observable):
     """Their reference density comes from the ratios alone; calibration finds nothing to do."""
     index = problem.split.training(0)
@@ -134,6 +135,7 @@ def test_exact_ratios_pass_the_diagnostics_and_wrong_ones_do_not(problem, exact_
     assert bad.means[0] == pytest.approx(math.exp(0.2) * good.means[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_learned_ratio_follows_the_exact_one(problem, trained):
     """ln of signal over background: the polynomial form, the coefficients and the logit agree, and are right."""
     observable = trained.observable

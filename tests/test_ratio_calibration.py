@@ -122,6 +122,7 @@ def tilted(problem, trained):
     return normalised(dataclasses.replace(observable, networks=spoilt), problem, task, draw, 0, 60_000, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_calibration_closes_what_was_spoilt_and_keeps_the_mean_at_one(problem, tilted, method):
     draw, task = reference_draw(problem), component_task(problem.table, problem.split.training(0))
@@ -172,6 +173,7 @@ def test_calibrated_ratios_are_polynomials_saved_and_loaded(problem, method, tmp
     np.testing.assert_array_equal(again, log_ratios)
 
 
+@pytest.mark.slow
 def test_each_fold_has_a_map_learnt_on_events_that_it_neither_trains_on_nor_scores():
     problem = make_problem(40_000, scheme="folds", folds=2, validation=0.4)
     tiny = {**SMALL, "training": {**SMALL["training"], "passes": 1}, "calibrate": "histogram"}

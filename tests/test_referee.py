@@ -96,6 +96,7 @@ SINGLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SINGLE)
 def test_each_constraint(kind: str) -> None:
     constraint, own = SINGLE[kind]
@@ -207,6 +208,7 @@ def test_a_histfactory_workspace() -> None:
     assert opinion.agree, str(opinion)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moving", [False, True])
 def test_the_toy(moving: bool) -> None:
     model = toy(moving)

@@ -84,6 +84,7 @@ def calls_of_a_run(folder):
     return seen
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("systwise.study._toys.SECONDS", 0.0)
     monkeypatch.setattr("systwise.learn._checkpoints.SECONDS", 0.0)
@@ -110,6 +111,7 @@ def test_what_is_finished_is_not_repeated(whole, tmp_path):
     same(whole, folder)
 
 
+@pytest.mark.slow
 def test_more_toys_train_nothing_again(whole, tmp_path):
     folder = tmp_path / "run"
     run_study("gaussian-toy", settings(toys={"count": 20, "moving": 4}), folder)

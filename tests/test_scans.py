@@ -26,6 +26,7 @@ def linear_model() -> Model:
     )
 
 
+@pytest.mark.slow
 def test_two_dimensional_rise_of_a_gaussian_model_is_its_quadratic_form() -> None:
     model = linear_model()
     data = asimov(model, 1.0, {})
@@ -52,6 +53,7 @@ def test_contour_levels_are_those_of_two_degrees_of_freedom() -> None:
         rise_at(1.0)
 
 
+@pytest.mark.slow
 def test_profile_of_the_poi_is_the_same_by_name() -> None:
     model = toy(False)
     data = toy_data(model, NOMINAL)
@@ -90,6 +92,7 @@ def test_a_scan_of_the_toys_angle_knows_both_minima() -> None:
         assert scan.nll[i, j] == pytest.approx(alone.nll, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_points_without_possible_counts_are_said() -> None:
     model = Model.from_templates(
         signal_strength(-20.0, 20.0),

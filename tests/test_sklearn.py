@@ -48,6 +48,7 @@ SETTINGS = {"network": {"layers": 2, "width": 24}, "training": {"batch": 512, "m
 NUISANCE = {"variations": {"angle": rotate}, "ranges": {"angle": (-1.5, 0.0, 1.5)}}
 
 
+@pytest.mark.slow
 def test_an_aware_classifier_follows_the_nuisance_and_the_baseline_does_not():
     """The exact area under the curve of two Gaussians at distance 2 / 0.7 is Phi(2 / 0.7 / sqrt 2) = 0.9783."""
     X, y = events()

@@ -53,6 +53,7 @@ def place(request, tmp_path_factory):
     return Problem(case, table, split_events(table, SplitSettings(scheme="third"))), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_scores_are_finite_or_a_sentence_says_why_not(place, name):
     problem, words = place

@@ -124,6 +124,7 @@ def rate_fit(case: SamplewiseToy, bins: int = 200):
     return fit(model, asimov(model, theta=1.0, z=0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1.0, 10.0])
 def test_ten_times_more_events_do_not_shrink_what_the_rate_does_not_know(size):
     """`sigma^2 = 1/I + (ln k)^2`: the first term falls with the events, the second one stays."""

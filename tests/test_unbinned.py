@@ -80,6 +80,7 @@ def exact_nll(x, centre):
     return nll
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angle", [math.pi / 4, math.pi / 2])
 def test_the_fit_of_exact_ratios_is_that_of_iminuit(angle):
     """Estimates, intervals and covariance of a direct float64 fit by another minimiser, from a good start."""
@@ -105,6 +106,7 @@ def test_the_fit_of_exact_ratios_is_that_of_iminuit(angle):
     assert unbinned_nll(MODEL, toy_data(x, centre), 1.2, angle) == pytest.approx(nll(1.2, angle), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_the_expected_uncertainty_is_the_cramer_rao_bound():
     """Weighted events on a grid of the plane: an Asimov data set of the exact densities."""
     line = (np.arange(300) + 0.5) / 300 * 10 - 5
@@ -160,6 +162,7 @@ def test_gradient_and_hessian_are_those_of_finite_differences():
         np.testing.assert_allclose(hessian[i], (slopes[0] - slopes[1]) / 2e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_parameters_agree_with_iminuit():
     model, data = coupled()
     result = fit_unbinned(model, data, poi=1)
@@ -178,6 +181,7 @@ def test_several_parameters_agree_with_iminuit():
     assert result.sigma_down == pytest.approx(-error.lower, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_normalisation_is_exact_and_needs_no_shapes():
     """A counting experiment: events that say nothing about what they are."""
     nuisance = Nuisance("b", 1.0, (0.2, 2.0), (1.0, 1.0), (0.2, 1.0, 2.0), kind="norm")
@@ -205,6 +209,7 @@ def test_a_density_that_turns_negative_is_forbidden():
     assert fit_unbinned(model, data).estimate == pytest.approx(0.5, abs=0.5)
 
 
+@pytest.mark.slow
 def test_many_data_sets_of_different_size_are_fitted_as_one_by_one():
     data = [toy_data(*toy(seed, 1.0, 1.2, factor), np.float32) for seed, factor in ((1, 0.1), (2, 0.5))]
     model = UnbinnedModel.from_yields(
@@ -217,6 +222,7 @@ def test_many_data_sets_of_different_size_are_fitted_as_one_by_one():
         np.testing.assert_allclose(many.ends[i, :2], alone.interval, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_any_function_is_fitted_through_local_tables():
     """Exact ratios as a function: the result is that of the polynomials which represent them everywhere."""
     x, centre = toy(5, 1.0, 1.3)

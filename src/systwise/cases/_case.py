@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from systwise.errors import ConfigError
-from systwise.events import AbstractVariation, Events, EventTable
+from systwise.events import AbstractVariation, Events, EventStore, EventTable, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 from systwise.registry import Registry
 from systwise.settings import Settings
@@ -248,6 +248,22 @@ class AbstractCase(abc.ABC):
         Raises:
             DataError: the input is missing or unusable.
         """
+
+    def store(self, settings: StreamSettings, progress: Progress = no_progress) -> EventStore | None:
+        """Return the events on disk where they are too many for memory; None where `load` is the way (the default).
+
+        Args:
+            settings: how many are too many, and the size of a part.
+            progress: told about blocks read.
+
+        Raises:
+            DataError: the input is missing or unusable.
+        """
+        return None
+
+    def thinned(self, table: EventTable, factor: float) -> EventTable:
+        """Return a random sample of the events with weights that stand for all of them, `factor` times its own."""
+        return dataclasses.replace(table, weights=(table.weights * factor).astype(np.float32))
 
     def sample(self, seed: int, counts: Sequence[int]) -> EventTable | None:
         """Draw fresh events for a pseudo-experiment, or return None where events are finite in number.

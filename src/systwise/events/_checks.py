@@ -22,12 +22,21 @@ def check_events(table: EventTable) -> EventTable:
             (the message names the column, the number of rows and the first event); a component or
             process without weight, or of negative total yield; an event id that occurs twice.
     """
-    _check_shapes(table)
-    _check_finite(table, table.features, table.feature_names, "feature")
-    _check_finite(table, table.weights, table.component_names, "weight of component")
+    check_finite(table)
     _check_yields(table)
     _check_ids(table)
     return table
+
+
+def check_finite(table: EventTable) -> None:
+    """Check what holds for any part of the events as well: shapes, codes, and that all is finite.
+
+    Raises:
+        DataError: as `check_events`.
+    """
+    _check_shapes(table)
+    _check_finite(table, table.features, table.feature_names, "feature")
+    _check_finite(table, table.weights, table.component_names, "weight of component")
 
 
 def _check_shapes(table: EventTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ class _Progress:
 
 
 def cache_folder() -> Path:
-    """Return the folder that holds downloaded files, the user's cache directory of this platform."""
-    return Path(pooch.os_cache("systwise"))
+    """Return the folder for what can be made again: `SYSTWISE_CACHE`, else the user's cache on this platform."""
+    return Path(os.environ.get("SYSTWISE_CACHE") or pooch.os_cache("systwise"))
 
 
 def fetch(url: str, checksum: str, report: Report, remedy: str, folder: Path | None = None) -> Path:

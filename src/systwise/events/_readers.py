@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from systwise.errors import DataError
-from systwise.events._root import base_name, hdf5_blocks, hdf5_names, root_blocks, root_names
+from systwise.events._root import base_name, hdf5_blocks, hdf5_names, hdf5_rows, open_tree, root_blocks, root_names
 from systwise.registry import suggestion
 
 ColumnType = Literal["float32", "float64", "int64", "text"]
@@ -90,6 +90,31 @@ def column_names(path: str | Path, tree: str | None = None) -> list[str]:
             return _csv_header(path, path.suffix.lower() == ".gz")
         return list(pa.parquet.read_schema(path).names)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
+
+
+def estimated_rows(path: str | Path, tree: str | None = None) -> int:
+    """Return the number of rows of a file: exact where the format states it, from the first lines of a csv file.
+
+    Raises:
+        DataError: no such file, unknown format, damaged content, or no such tree.
+    """
+    path = Path(path)
+    kind = _format(path)
+    try:
+        if kind == "ROOT":
+            return int(open_tree(path, tree).num_entries)
+        if kind == "HDF5":
+            return hdf5_rows(path, tree)
+        if kind == "parquet":
+            return int(pa.parquet.read_metadata(path).num_rows)
+        packed = path.suffix.lower() == ".gz"
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
+            begin = file.read(_BYTES)
+        lines, squeezed = max(1, begin.count(b"\n")), len(gzip.compress(begin, 6)) if packed else len(begin)
+        return int(path.stat().st_size / max(1, squeezed) * lines)
+    except (pa.ArrowException, OSError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
 

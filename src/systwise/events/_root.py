@@ -84,6 +84,14 @@ def hdf5_names(path: Path, group: str | None) -> list[str]:
         return list(node.dtype.names or ()) if isinstance(node, h5py.Dataset) else list(node)
 
 
+def hdf5_rows(path: Path, group: str | None) -> int:
+    """Return the number of rows."""
+    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    with _open_hdf5(h5py, path) as file:
+        node = _node(path, file, group)
+        return len(node) if isinstance(node, h5py.Dataset) else max((len(node[name]) for name in node), default=0)
+
+
 def hdf5_blocks(path: Path, names: list[str], group: str | None) -> Iterator[tuple[dict[str, np.ndarray], int]]:
     """Yield blocks of datasets or fields, and the number of rows.
 

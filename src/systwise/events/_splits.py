@@ -66,34 +66,27 @@ class Split:
         return np.maximum(self.fold, 0).astype(np.int32)
 
 
-def split_events(table: EventTable, settings: SplitSettings) -> Split:
+def split_events(table: EventTable, settings: SplitSettings, events: int | None = None) -> Split:
     """Split a table by hashes of its event ids.
 
     Third (arXiv:2105.08742): test events are id % 3 == 1; bins are chosen on the validation events.
     Folds: the fold is a hash of the id; every event is scored by the one network that never saw it,
     and a hash of its own keeps some of them for choosing bins.
 
+    Args:
+        table: the events.
+        settings: scheme, fractions, number of folds.
+        events: number of all events where the table is a sample of them.
+
     Raises:
         DataError: a part would be left without events of some component.
     """
-    ids = table.kin
-    few = settings.scheme == "auto" and len(table) < FEW_EVENTS
-    validation = uniform_hash(ids, "valid") < settings.validation
-    if settings.scheme == "folds" or few:
-        scheme, folds = "folds", settings.folds
-        fold = (uniform_hash(ids, "fold") * folds).astype(np.int8)
-        binning = uniform_hash(ids, "binning") < settings.binning
-        template = ~binning
-    else:
-        scheme, folds = "third", 1
-        template = ids % 3 == 1
-        fold = np.where(template, 0, -1).astype(np.int8)
-        binning = validation & ~template
-    split = Split(scheme, folds, fold, validation, binning, template)
-    parts = {"binning": binning, "template": template}
-    for f in range(folds):
-        parts[f"training (fold {f})"] = (fold != f) & ~validation
-        parts[f"validation (fold {f})"] = (fold != f) & validation
+    few = settings.scheme == "auto" and (events or len(table)) < FEW_EVENTS
+    split = split_part(table, settings, "folds" if settings.scheme == "folds" or few else "third")
+    parts = {"binning": split.binning, "template": split.template}
+    for f in range(split.folds):
+        parts[f"training (fold {f})"] = (split.fold != f) & ~split.validation
+        parts[f"validation (fold {f})"] = (split.fold != f) & split.validation
     for part, mask in parts.items():
         for k, component in enumerate(table.component_names):
             if not np.any(table.weights[mask, k] != 0):
@@ -101,3 +94,40 @@ def split_events(table: EventTable, settings: SplitSettings) -> Split:
                     f"{table.source}: no {component} events are left for {part}; give more events or change split.*"
                 )
     return split
+
+
+def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split:
+    """Split some events of a larger table: an event plays the same part there as in the whole.
+
+    Args:
+        table: the events.
+        settings: fractions, and the number of folds.
+        scheme: `third` or `folds`, as decided for all events.
+    """
+    ids = table.kin
+    validation = uniform_hash(ids, "valid") < settings.validation
+    fold = _folds(ids, settings, scheme)
+    if scheme == "folds":
+        binning = uniform_hash(ids, "binning") < settings.binning
+        return Split(scheme, settings.folds, fold, validation, binning, ~binning)
+    template = fold == 0
+    return Split(scheme, 1, fold, validation, validation & ~template, template)
+
+
+def training_rows(ids: np.ndarray, settings: SplitSettings, scheme: str, fold: int) -> np.ndarray:
+    """Return which events network `fold` descends on, `[event]` bool, as `Split.training` has it.
+
+    Args:
+        ids: what decides the events' parts (`EventTable.kin`).
+        settings: fractions, and the number of folds.
+        scheme: `third` or `folds`.
+        fold: the network.
+    """
+    return (_folds(ids, settings, scheme) != fold) & ~(uniform_hash(ids, "valid") < settings.validation)
+
+
+def _folds(ids: np.ndarray, settings: SplitSettings, scheme: str) -> np.ndarray:
+    """Return the network that did not see each event, or -1, `[event]` int8."""
+    if scheme == "folds":
+        return (uniform_hash(ids, "fold") * settings.folds).astype(np.int8)
+    return np.where(ids % 3 == 1, 0, -1).astype(np.int8)

@@ -152,7 +152,7 @@ class AbstractPenalisedStrategy(AbstractNetworkStrategy):
             lesson = dataclasses.replace(lesson_of(problem, fold, self.draw(problem)), batches=self.batches)
             penalty = self.penalty(problem, lesson.training)
             fresh = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
-            rates = learning_rates(self.training, count_steps(self.training, len(lesson.training)))
+            rates = learning_rates(self.training, count_steps(self.training, lesson.feed.count))
             controls = np.stack([rates, np.full(len(rates), self.strength)], axis=1)
             label = relabelled(progress, f"{self.name} {fold + 1}/{folds}" if folds > 1 else self.name)
             players, history = train(game, Penalised(fresh, penalty), lesson, controls, seed, ("train", fold), label)

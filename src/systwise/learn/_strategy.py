@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from pydantic import Field
 
 from systwise.cases import AbstractCase, Progress, no_progress, relabelled
-from systwise.events import EventTable, Split
+from systwise.events import AbstractFeed, EventStore, EventTable, Split, SplitSettings, StoreFeed, TableFeed
 from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between, prior_draw
 from systwise.learn._network import (
@@ -41,15 +41,31 @@ SCALER_EVENTS = 200_000
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a strategy learns from: a case, its events, and who plays which part."""
+    """What a strategy learns from: a case, its events, and who plays which part.
+
+    Attributes:
+        case: how nuisances move events.
+        table: all events, or a random sample of those in `store`.
+        split: who plays which part in `table`.
+        done: trainings by what decides them: two strategies that ask for the same one share it.
+        checkpoints: where unfinished trainings are kept; None: nowhere.
+        store: all events where they do not fit in memory.
+        split_settings: how `store` is split.
+    """
 
     case: AbstractCase
     table: EventTable
     split: Split
     done: dict[Hashable, Trained] = dataclasses.field(default_factory=dict, compare=False)
-    """Trainings by what decides them: two strategies that ask for the same one share it."""
     checkpoints: Checkpoints | None = None
-    """Where unfinished trainings are kept; None: nowhere."""
+    store: EventStore | None = None
+    split_settings: SplitSettings = dataclasses.field(default_factory=SplitSettings)
+
+    def feed(self, fold: int) -> AbstractFeed:
+        """Return the events on which network `fold` descends."""
+        if self.store is None:
+            return TableFeed(self.table, self.split.training(fold))
+        return StoreFeed.of(self.store, self.split_settings, self.split.scheme, fold)
 
     @property
     def nominal(self) -> list[float]:
@@ -217,6 +233,7 @@ def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
         draw,
         training,
         problem.split.stopping(fold),
+        problem.feed(fold),
         checkpoints=problem.checkpoints,
     )
 
@@ -253,7 +270,7 @@ def fit_networks(
     for fold in range(problem.split.folds):
         lesson = lesson_of(problem, fold, draw)
         fresh = make(strategy.network, problem, lesson.training, named_key(seed, "network", fold))
-        steps = count_steps(strategy.training, len(lesson.training))
+        steps = count_steps(strategy.training, lesson.feed.count)
         controls = learning_rates(strategy.training, steps)[:, None]
         words = (f"{strategy.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else strategy.name,)
         network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabelled(progress, words[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import DataError
-from systwise.events import Events, EventTable
+from systwise.events import AbstractFeed, Events, EventTable
 from systwise.learn._checkpoints import Checkpoint, Checkpoints, Course
 from systwise.learn._game import AbstractGame, Draw, make_batch
 from systwise.learn._schedule import CHUNK_STEPS
@@ -123,8 +123,9 @@ class Lesson:
         table: all events.
         task: what events weigh, as `batches` wants it.
         draw: nuisance values seen in training.
-        training: events to descend on.
-        stopping: events that decide when to stop.
+        training: events of the table to descend on.
+        stopping: events of the table that decide when to stop.
+        feed: all events to descend on, which are more than those in the table where that is a sample.
         batches: makes what a step of the game sees of its events.
         checkpoints: where the training is kept as it goes; None: nowhere.
     """
@@ -135,6 +136,7 @@ class Lesson:
     draw: Draw
     training: np.ndarray
     stopping: np.ndarray
+    feed: AbstractFeed
     batches: BatchMaker = make_batch
     checkpoints: Checkpoints | None = None
 
@@ -151,6 +153,7 @@ class Lesson:
             "seed": seed,
             "words": words,
             "structure": str(jax.tree.structure(players)),
+            "events": self.feed.count,
         }
         arrays = (players, self.task, self.draw, controls, self.training, self.stopping)
         return self.checkpoints.of("-".join(str(word) for word in words), identity, arrays)
@@ -171,17 +174,6 @@ class History:
     training: np.ndarray
     validation: np.ndarray
     best: int
-
-
-def _shuffled(index: np.ndarray, size: int, seed: np.random.SeedSequence) -> Iterator[np.ndarray]:
-    """Yield `size` indices at a time, pass after pass, each pass in a new order."""
-    generator = np.random.Generator(np.random.Philox(seed))
-    left = np.empty(0, index.dtype)
-    while True:
-        while len(left) < size:
-            left = np.concatenate([left, generator.permutation(index)])
-        yield left[:size]
-        left = left[size:]
 
 
 def train(
@@ -217,7 +209,6 @@ def train(
     state = _begin(game, players)
     key = named_key(seed, *words)
     order = np.random.SeedSequence([int(v) for v in np.asarray(jax.random.key_data(jax.random.fold_in(key, 0)))])
-    stream = _shuffled(lesson.training, CHUNK_STEPS * batch, order)
     chunks = len(controls) // CHUNK_STEPS
     every = max(1, round(chunks / settings.evaluations))
     stopping = _validation_batches(lesson, named_key(seed, "validation"))
@@ -226,12 +217,11 @@ def train(
     course = Course(players, state, players)
     if checkpoint is not None:
         course = checkpoint.load(course)
-        for _ in range(0 if course.over else course.chunk):
-            next(stream)
+    stream = lesson.feed.chunks(CHUNK_STEPS * batch, order, skip=course.chunk)
     recent: list[Array] = []
     while course.chunk < chunks and not course.over:
         chunk = course.chunk
-        events = lesson.table.slice(next(stream))
+        events = next(stream)
         told = np.asarray(controls[chunk * CHUNK_STEPS : (chunk + 1) * CHUNK_STEPS], np.float32)
         course.players, course.state, losses = train_chunk(
             game,

@@ -7,15 +7,13 @@ import numpy as np
 from systwise.cases import Progress
 from systwise.learn import AbstractObservable
 from systwise.study._measure import Setup
+from systwise.study._parts import filled
 from systwise.study._plan import Plan
 from systwise.templates import (
-    JointBinning,
-    JointTable,
     build_joint_templates,
     choose_joint_binning,
     grid_points,
     joint_points,
-    joint_score,
     merge_sparse_cells,
 )
 
@@ -44,14 +42,14 @@ def anchored_setup(
         anchors=settings.fit.anchors,
         bins=settings.fit.cells,
         minimum=settings.binning.minimum / 3,
-        template_events=int(split.template.sum()),
+        template_events=round(split.template.sum() * plan.events / len(plan.table)),
         seed=seed,
         progress=progress,
     )
     true = [plan.nuisance_values(point) for point in points]
     true += grid_points(plan.nuisances) if plan.joint_grid else []
     z = joint_points(plan.nuisances, true, plan.case.normalisations)
-    table = filled(plan, observable, binning, np.flatnonzero(split.template), z, progress)
+    table = filled(plan, observable, binning, z, progress)
     table = table.scaled_to(plan.yields(z, progress))
     cells, warning = merge_sparse_cells(table, plan.case.components, max(settings.binning.merge_below, 1.0))
     table, binning = table.joined(cells), binning.joined(cells)
@@ -65,15 +63,3 @@ def anchored_setup(
     templates = templates.with_grid(plan.nuisances) if plan.joint_grid else templates
     setup = Setup(strategy, BINNING, seed, points, templates, None, binning)
     return setup, [f"{strategy}, anchored: {warning}"] if warning else []
-
-
-def filled(
-    plan: Plan,
-    observable: AbstractObservable,
-    binning: JointBinning,
-    rows: np.ndarray,
-    z: np.ndarray,
-    progress: Progress,
-) -> JointTable:
-    """Return the cells filled with events `rows` at the points `z`, `[pair, nuisance]`."""
-    return joint_score(observable, plan.case, plan.table, rows, plan.split.scorer, z, binning, progress=progress)

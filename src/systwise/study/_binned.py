@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from systwise.cases import Progress, relabelled
 from systwise.learn import AbstractDiscreteObservable, AbstractObservable
 from systwise.study._binning import choose_edges, uniform_bins
 from systwise.study._measure import Setup
+from systwise.study._parts import scored
 from systwise.study._plan import Plan
-from systwise.templates import FineGrid, ScoreTable, anchor_pairs, build_templates, grid_points, score
+from systwise.templates import FineGrid, anchor_pairs, build_templates, grid_points
 
 
 def own_bins(observable: AbstractObservable) -> int | None:
@@ -41,22 +40,9 @@ def binned_setups(
     joint = plan.joint_grid and not moving
     true += grid_points(plan.nuisances) if joint else []
 
-    def scored(mask: np.ndarray, true: list[dict[str, float]], moving: bool) -> ScoreTable:
-        pairs = anchor_pairs(plan.nuisances, true, moving)
-        table = score(
-            observable,
-            plan.case,
-            plan.table,
-            np.flatnonzero(mask),
-            plan.split.scorer,
-            pairs,
-            grid=fine_grid(plan, observable),
-            progress=relabelled(progress, f"score {strategy}"),
-        )
-        return table.scaled_to(plan.yields(pairs.z_true, progress))
-
-    measuring = scored(plan.split.template, true, moving)
-    choosing = scored(plan.split.binning, [], False)
+    told, grid = relabelled(progress, f"score {strategy}"), fine_grid(plan, observable)
+    measuring = scored(plan, observable, "template", anchor_pairs(plan.nuisances, true, moving), grid, told)
+    choosing = scored(plan, observable, "binning", anchor_pairs(plan.nuisances, [], False), grid, told)
     setups, warnings = [], []
     for name in plan.settings.binning.names or plan.case.defaults.binnings:
         edges, said = choose_edges(

@@ -10,11 +10,13 @@ import abc
 import dataclasses
 import functools
 import json
+import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import numpy as np
 
 from systwise.cases import Progress, no_progress
@@ -24,9 +26,10 @@ from systwise.learn import Checkpoints
 from systwise.settings import validate
 from systwise.study._channel_tables import channel_plans
 from systwise.study._manifest import versions
+from systwise.study._parts import AbstractSpread, Work, part_of
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import PlaneDensity
-from systwise.study._settings import StudySettings
+from systwise.study._settings import StudySettings, is_analysis
 from systwise.study._store import Store
 from systwise.study._toys import Block, ToyJob, run_here, run_toys
 from systwise.study._unit import Unit, run_unit
@@ -162,7 +165,7 @@ class Cluster(AbstractPlace):
 
     def toys(self, plan: Plan, job: ToyJob, blocks: list[np.ndarray]) -> Iterator[Block]:
         """Yield blocks in order, as soon as those before are there."""
-        shared = self.client.scatter(job, broadcast=True)
+        shared = self.client.scatter(cloudpickle.dumps(job), broadcast=True)
         waiting = [
             self.client.submit(_toys, self.study, shared, numbers, retries=RETRIES, pure=False) for numbers in blocks
         ]
@@ -183,7 +186,11 @@ def _key(word: str, job: Job) -> str:
 
 def study_text(case: str, settings: StudySettings) -> str:
     """Return all that a worker needs to make the plan of a study."""
-    return json.dumps([case, settings.model_dump(mode="json", by_alias=True)])
+    tree = settings.model_dump(mode="json", by_alias=True)
+    if is_analysis(case):
+        # Files are named relative to the analysis, and workers were started elsewhere.
+        tree["case"]["Folder"] = str(Path(tree["case"].get("Folder", ".")).resolve())
+    return json.dumps([case, tree])
 
 
 def _check_workers(client: Client) -> None:
@@ -204,7 +211,40 @@ def _plan(study: str) -> tuple[Plan, dict[str, Plan]]:
     case, settings = json.loads(study)
     # What a lost worker had trained begins again elsewhere: its checkpoints are its own.
     plan = make_plan(case, validate(StudySettings, settings), no_progress)
+    plan = dataclasses.replace(plan, spread=_OtherWorkers(study))
     return plan, channel_plans(plan, no_progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OtherWorkers(AbstractSpread):
+    """Lets all workers share the parts of the events that a unit goes through.
+
+    Attributes:
+        study: what workers make their plan from.
+    """
+
+    study: str
+
+    def work(self, work: Work, numbers: Sequence[int], arguments: tuple[Any, ...]) -> Iterator[Any]:
+        """Yield `work` of each part, in order, as a task of its own; this task gives its place away meanwhile."""
+        from dask.distributed import worker_client
+
+        with worker_client() as client:
+            shared = cloudpickle.dumps((work, arguments))
+            waiting = [
+                client.submit(_work, self.study, shared, number, retries=RETRIES, pure=False)
+                for number in numbers
+            ]
+            for future in waiting:
+                yield future.result()
+                future.release()
+
+
+def _work(study: str, shared: bytes, number: int) -> Any:
+    """Work on a part of the events."""
+    plan, _ = _plan(study)
+    work, arguments = pickle.loads(shared)
+    return work(plan, part_of(plan, number), *arguments, progress=no_progress)
 
 
 def _unit(study: str, job: Job, density: PlaneDensity | None) -> tuple[Unit, dict[str, bytes]]:
@@ -217,9 +257,10 @@ def _unit(study: str, job: Job, density: PlaneDensity | None) -> tuple[Unit, dic
         return unit, store.files()
 
 
-def _toys(study: str, job: ToyJob, numbers: np.ndarray) -> Block:
+def _toys(study: str, job: bytes, numbers: np.ndarray) -> Block:
     """Make a block of pseudo-experiments on a worker."""
-    return run_toys(_plan(study)[0], job, numbers)
+    plan, _ = _plan(study)  # first: the job may hold functions of modules that the plan imports
+    return run_toys(plan, pickle.loads(job), numbers)
 
 
 def checkpoints_of(folder: Path) -> Checkpoints:

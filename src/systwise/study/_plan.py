@@ -10,13 +10,13 @@ import numpy as np
 
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import ConfigError
-from systwise.events import EventTable, Split, check_events, split_events
+from systwise.events import EventStore, EventTable, Split, check_events, split_events
 from systwise.learn import AbstractStrategy, Checkpoints, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Nuisance
 from systwise.study._correlations import correlated
+from systwise.study._parts import AbstractSpread, total_yields
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
 from systwise.study._strength_settings import trade_off_strategies
-from systwise.templates import yields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,14 @@ class Plan:
         settings: the study's settings.
         strategies: what to train.
         points: true points, every parameter named.
-        table: the events.
+        table: the events, or a random sample of those in `store`, weighted to stand for all.
         split: who trains on which event.
         nuisances: the case's, with the true values among the anchors.
         grid: nuisance values to profile over, or None to profile continuously.
+        problem: what strategies learn from.
         generate_seconds: wall-clock time of generating or reading the events.
+        store: all events where they do not fit in memory.
+        spread: works on parts of the store elsewhere; None: here.
     """
 
     case: AbstractCase
@@ -45,12 +48,19 @@ class Plan:
     grid: tuple[float, ...] | None
     problem: Problem
     generate_seconds: float
+    store: EventStore | None = None
+    spread: AbstractSpread | None = None
     _yields: dict[tuple[float, ...], np.ndarray] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def constraints(self) -> tuple[AbstractConstraint | CorrelatedGaussian, ...]:
         """The case's constraints, those of correlated nuisances joined."""
         return correlated(self.case.constraints, self.settings.fit.correlations)
+
+    @property
+    def events(self) -> int:
+        """Number of all events."""
+        return len(self.table) if self.store is None else len(self.store)
 
     @property
     def taken_apart(self) -> str:
@@ -75,8 +85,7 @@ class Plan:
         keys = [tuple(float(v) for v in row) for row in z]
         missing = [key for key in dict.fromkeys(keys) if key not in self._yields]
         if missing:
-            everything = np.arange(len(self.table))
-            totals = yields(self.case, self.table, everything, np.array(missing), progress=progress)
+            totals = total_yields(self, np.array(missing), progress)
             self._yields.update(zip(missing, totals, strict=True))
         return np.stack([self._yields[key] for key in keys])
 
@@ -102,10 +111,15 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
     correlated(case.constraints, settings.fit.correlations)
     nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
     start = time.perf_counter()
-    table = case.load(settings.seed, progress)
+    store = case.store(settings.stream, progress)
+    if store is None:
+        table = case.load(settings.seed, progress)
+    else:
+        table = store.head(settings.stream.sample)
+        table = case.thinned(table, len(store) / len(table))
     seconds = time.perf_counter() - start
     check_events(table)
-    split = split_events(table, settings.split)
+    split = split_events(table, settings.split, None if store is None else len(store))
     return Plan(
         case,
         settings,
@@ -115,8 +129,9 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
         split,
         nuisances,
         grid,
-        Problem(case, table, split, checkpoints=checkpoints),
+        Problem(case, table, split, checkpoints=checkpoints, store=store, split_settings=settings.split),
         seconds,
+        store,
     )
 
 

@@ -61,7 +61,7 @@ def run_study(
     store = Store.open(directory, force, resume)
     try:
         plan = make_plan(case, settings, progress, checkpoints_of(store.path))
-        data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=len(plan.table))
+        data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events)
         manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
         channels = channel_plans(plan, progress)
         place = place_of(scheduler, case, settings, channels)
@@ -246,7 +246,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
             toys=sum(unit.toy_seconds for unit in units),
             total=total,
         ),
-        data=DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=len(plan.table)),
+        data=DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events),
         command=command,
         nuisances=[
             NuisanceRecord(name=n.name, nominal=n.nominal, kind=n.kind, unit=n.unit, label=n.label)

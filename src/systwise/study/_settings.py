@@ -12,7 +12,7 @@ from pydantic import Field
 
 from systwise.cases import CASES, AbstractCase, Analysis, AnalysisSettings
 from systwise.errors import ConfigError
-from systwise.events import SplitSettings
+from systwise.events import SplitSettings, StreamSettings
 from systwise.fit import Convention
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
@@ -123,6 +123,8 @@ class StudySettings(Settings):
     """What the report says beyond one uncertainty."""
     toys: ToySettings = Field(default_factory=ToySettings)
     """Pseudo-experiments."""
+    stream: StreamSettings = Field(default_factory=StreamSettings)
+    """When events stay on disk."""
     trade_off: TradeOffSettings = Field(default_factory=TradeOffSettings)
     """Strengths at which a decorrelating strategy is trained for the trade-off figure."""
     significance: SignificanceSettings = Field(default_factory=SignificanceSettings)

@@ -114,7 +114,8 @@ def run_unit(
         trained.append((made.observable, points))
     if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
         _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
-    if shown and density is not None:
+    # A score of the analyst's own is no function of the features, and has none in their plane.
+    if shown and density is not None and not strategy.needs_score:
         unit.decisions.append(_decisions(plan, density, strategy, trained))
     return unit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
@@ -20,11 +22,13 @@ from systwise.cases.analysis._functions import (
     check_function,
     import_function,
 )
-from systwise.cases.analysis._layout import Layout, build_layout
+from systwise.cases.analysis._layout import OWN, Layout, build_layout
 from systwise.cases.analysis._load import Finding, Loader
 from systwise.cases.analysis._nuisances import build_constraints, build_nuisances
 from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis._stage import Stage
 from systwise.cases.analysis._star import Star, build_star
+from systwise.cases.analysis._stored import store_of
 from systwise.cases.analysis._structure import (
     Action,
     Term,
@@ -35,7 +39,7 @@ from systwise.cases.analysis._structure import (
     is_rate,
     rate_factors,
 )
-from systwise.events import AbstractVariation, Events, EventTable, Expression
+from systwise.events import AbstractVariation, Events, EventStore, EventTable, Expression, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 
 QUICK: dict[str, Any] = {
@@ -238,6 +242,26 @@ class Analysis(AbstractCase):
         table, _ = self.read(progress)
         return table
 
+    def store(self, settings: StreamSettings, progress: Progress = no_progress) -> EventStore | None:
+        """Deal the events to parts on disk where there are more than `settings.above`; found again by their files.
+
+        Raises:
+            DataError: the input is missing or unusable.
+        """
+        return store_of(self.settings, self._loader, settings, progress)
+
+    def thinned(self, table: EventTable, factor: float) -> EventTable:
+        """Return a sample of the events with weights that stand for all, those of shifted samples included."""
+        table = super().thinned(table, factor)
+        if not self.layout.samples or table.columns is None:
+            return table
+        columns = table.columns.copy()
+        columns[:, OWN : OWN + len(self.terms)] *= np.float32(factor)
+        return dataclasses.replace(table, columns=columns)
+
+    def _loader(self, progress: Progress, limit: int | None, stage: Stage | None, first_id: int) -> Loader:
+        return Loader(self.settings, self.layout, self.terms, self._moved, progress, limit, stage, first_id)
+
     def read(
         self, progress: Progress = no_progress, limit: int | None = None
     ) -> tuple[EventTable, tuple[Finding, ...]]:
@@ -250,7 +274,7 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        loaded = Loader(self.settings, self.layout, self.terms, self._moved, progress, limit).load()
+        loaded = self._loader(progress, limit, None, 0).load()
         self._check_functions(loaded.table)
         return loaded.table, loaded.findings
 

@@ -13,6 +13,7 @@ from systwise.cases.analysis._layout import CODE, OWN, Layout, weights_of
 from systwise.cases.analysis._nuisances import anchored_templates
 from systwise.cases.analysis._read import Rows, Source, find_files, read_source
 from systwise.cases.analysis._settings import AnalysisSettings, Template
+from systwise.cases.analysis._stage import Stage
 from systwise.cases.analysis._structure import Action, Term
 from systwise.errors import DataError
 from systwise.events import EventTable, Expression, base_name, column_names, file_fingerprint, hash_ids
@@ -58,6 +59,45 @@ class _Nominal:
     features: np.ndarray
 
 
+@dataclasses.dataclass
+class Signs:
+    """How many varied weights of a source have another sign than the nominal ones.
+
+    Attributes:
+        where: path in the analysis file, with the nuisance value.
+        label: of the source.
+        mended: events that have.
+        events: all.
+        nominal, varied: total weights.
+    """
+
+    where: str
+    label: str
+    mended: int = 0
+    events: int = 0
+    nominal: float = 0.0
+    varied: float = 0.0
+
+    def add(self, mended: int, events: int, totals: tuple[float, float]) -> None:
+        """Count more events; `totals` are their nominal and varied weights."""
+        self.mended += mended
+        self.events += events
+        self.nominal += totals[0]
+        self.varied += totals[1]
+
+    def check(self) -> None:
+        """Refuse a variation that is no positive factor.
+
+        Raises:
+            DataError: too many events have a weight of another sign, or all of them together have.
+        """
+        if self.mended > MENDED * self.events or not self.nominal * self.varied > 0:
+            raise DataError(
+                f"{self.where}: the weight has another sign than the nominal one in {self.mended:,} of "
+                f"{self.events:,} events of {self.label}; a weight variation needs positive ratios"
+            )
+
+
 class Loader:
     """Reads the samples one after the other and gathers rows of the table."""
 
@@ -68,17 +108,32 @@ class Loader:
         terms: Sequence[Term],
         moved: Sequence[str],
         progress: Progress,
-        limit: int | None,
+        limit: int | None = None,
+        stage: Stage | None = None,
+        first_id: int = 0,
     ) -> None:
-        """Keep what describes the analysis; `moved` are columns that functions change."""
+        """Keep what describes the analysis.
+
+        Args:
+            settings: the analysis.
+            layout: where everything stands in the table.
+            terms: the components.
+            moved: columns that functions change.
+            progress: told about blocks read.
+            limit: events to read of each sample, all where None.
+            stage: where a portion of the events is, None to read the files.
+            first_id: number of the first event.
+        """
         self.settings, self.layout, self.terms = settings, layout, terms
         self.moved, self.progress, self.limit = set(moved), progress, limit
+        self.stage, self.first_id = stage, first_id
         self.findings: list[Finding] = []
         self.warnings: list[str] = []
         self.parts: dict[str, list[np.ndarray]] = {
             k: [] for k in ("features", "weights", "columns", "process", "origin")
         }
         self.files: dict[str, None] = {}
+        self.signs: dict[str, Signs] = {}
 
     def load(self) -> Loaded:
         """Read everything.
@@ -102,25 +157,44 @@ class Loader:
         return Loaded(self._table(joined), tuple(self.findings))
 
     def _table(self, joined: dict[str, np.ndarray]) -> EventTable:
-        settings = self.settings
-        digest = hashlib.sha256(settings.model_dump_json(exclude={"folder"}).encode())
-        for path in self.files if self.limit is None else ():
-            digest.update(file_fingerprint(path).encode())
-        files = list(self.files)
+        settings, files = self.settings, list(self.files)
         return EventTable(
             features=joined["features"],
             weights=joined["weights"],
             process=joined["process"],
-            id=np.arange(len(joined["process"]), dtype=np.int64),
+            id=self.first_id + np.arange(len(joined["process"]), dtype=np.int64),
             feature_names=tuple(feature.name for feature in settings.region.features),
             component_names=tuple(term.name for term in self.terms),
             processes=tuple(sample.name for sample in settings.samples),
             source=files[0] + (f" and {len(files) - 1} more files" if len(files) > 1 else ""),
-            fingerprint=digest.hexdigest(),
+            # Portions of a store share its fingerprint, which is taken once.
+            fingerprint=self.fingerprint() if self.limit is None and self.stage is None else "",
             columns=joined["columns"] if self.layout.width else None,
             origin=joined["origin"],
             notes=tuple(dict.fromkeys(self.warnings)),
         )
+
+    def fingerprint(self) -> str:
+        """Return a digest of the settings and of the content of all files that were looked up."""
+        digest = hashlib.sha256(self.settings.model_dump_json(exclude={"folder"}).encode())
+        for path in self.files:
+            digest.update(file_fingerprint(path).encode())
+        return digest.hexdigest()
+
+    def sources(self) -> list[Source]:
+        """Look up the files of all samples, nominal and shifted.
+
+        Raises:
+            DataError: one is missing.
+        """
+        found: list[Source] = []
+        for number in range(len(self.settings.samples)):
+            found.append(self._nominal_source(number))
+            for action, _ in self.layout.samples:
+                if number in action.samples:
+                    sides = anchored_templates(action.entry).items()
+                    found += [self._shifted_source(number, action, v, side) for v, side in sides if not side.symmetrize]
+        return found
 
     def _source(self, number: int, label: str, where: str, side: Template | None) -> Source:
         """Return where a sample's events come from, overridden by one side of a systematic uncertainty."""
@@ -141,6 +215,10 @@ class Loader:
         name = self.settings.samples[number].name
         return self._source(number, f"sample '{name}'", f"Samples.{number}", None)
 
+    def _shifted_source(self, number: int, action: Action, value: float, side: Template) -> Source:
+        label = f"sample '{self.settings.samples[number].name}' at {action.entry.name}={value:g}"
+        return self._source(number, label, action.where, side)
+
     def _weight_expressions(self, number: int, source: Source) -> list[Expression]:
         """Return the weights that variations and components need, of those that the files have."""
         texts = [t.weight for t in self.terms if t.sample == number and t.weight is not None]
@@ -151,10 +229,17 @@ class Loader:
 
     def _read(self, source: Source, number: int, more: Sequence[Expression]) -> Rows:
         raw = [Expression(f"`{name}`") for name in self.layout.raw]
-        return read_source(self.settings, source, [*self.layout.features, *raw, *more], self.progress, self.limit)
+        wanted = [*self.layout.features, *raw, *more]
+        if self.stage is not None:
+            return self.stage.read(source, wanted)
+        return read_source(self.settings, source, wanted, self.progress, self.limit)
 
     def _scaled(self, number: int, rows: Rows, source: Source) -> np.ndarray:
-        """Return weights `[event, component]` in expected events."""
+        """Return weights `[event, component]` in expected events.
+
+        Raises:
+            DataError: they add up to nothing, or all are zero (which a portion may be).
+        """
         sample, general = self.settings.samples[number], self.settings.general
         scale = 1.0
         if sample.cross_section is not None:
@@ -167,7 +252,7 @@ class Loader:
             if term.sample == number:
                 weight = source.weight.text if term.weight is None else term.weight
                 out[:, k] = rows.values[weight] * scale * term.factor
-        if not np.any(out):
+        if self.stage is None and not np.any(out):
             raise DataError(f"{source.where}: all weights of {source.label} are zero; check Weight and Filter")
         return out
 
@@ -200,8 +285,8 @@ class Loader:
             else:
                 varied = varied[0]
             found[value] = self._logs(action, source, value, nominal, varied, shifted)
-            changes[value] = float(varied.sum() / nominal.sum()) - 1
-        if not shifted:
+            changes[value] = _change(float(varied.sum()), float(nominal.sum()))
+        if not shifted and len(nominal):
             one, *others = found.values()
             if len(others) == 1 and np.array_equal(one, others[0]):
                 self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the weights")
@@ -215,19 +300,20 @@ class Loader:
         self, action: Action, source: Source, value: float, nominal: np.ndarray, varied: np.ndarray, shifted: bool
     ) -> np.ndarray:
         where = f"{action.where} at {action.entry.name}={value:g}"
-        if not np.any(varied):
+        if self.stage is None and not np.any(varied):
             raise DataError(f"{where}: all weights of {source.label} are zero; check the column")
         totals = float(nominal.sum()), float(varied.sum())
         with np.errstate(all="ignore"):
             ratio, mean = varied / nominal, totals[1] / totals[0]
         bad = ~(np.isfinite(ratio) & (ratio > 0))
         mended = int(np.sum(bad & (nominal != 0)))
-        if mended > MENDED * len(nominal) or not mean > 0:
-            raise DataError(
-                f"{where}: the weight has another sign than the nominal one in {mended:,} of {len(nominal):,} events "
-                f"of {source.label}; a weight variation needs positive ratios"
-            )
-        if not shifted:
+        tally = self.signs.setdefault(f"{where}|{source.label}", Signs(where, source.label))
+        tally.add(mended, len(nominal), totals)
+        if self.stage is None:
+            tally.check()
+        elif not mean > 0:  # a portion with a handful of events
+            mean = 1.0
+        if not shifted and len(nominal):
             same = bool(np.all(varied == nominal))
             if same:
                 self.warnings.append(
@@ -253,8 +339,8 @@ class Loader:
         for value, side in anchored_templates(action.entry).items():
             if side.symmetrize:
                 continue
-            label = f"sample '{name}' at {action.entry.name}={value:g}"
-            source = self._source(number, label, action.where, side)
+            source = self._shifted_source(number, action, value, side)
+            label = source.label
             present = set(column_names(source.paths[0], source.tree))
             more = [
                 e
@@ -269,10 +355,10 @@ class Loader:
             # At the nominal point, which is what the table's weights are for, these rows do not count.
             features = self._append(number, rows, np.zeros_like(weights), columns)
             total = float(weights.sum(dtype=np.float64))
-            changes[value] = total / base - 1
+            changes[value] = _change(total, base)
             seen[value] = (features, weights)
             remark = _kinship(nominal.rows, rows)
-            if _same(seen[value], (nominal.features, nominal.weights)):
+            if len(features) and _same(seen[value], (nominal.features, nominal.weights)):
                 self.warnings.append(
                     f"{action.where}: {label} is identical to the nominal sample; nothing varies there"
                 )
@@ -282,7 +368,7 @@ class Loader:
                     f"{name}, {action.entry.name}={value:g}", rows.read, len(rows.ids), total, changes[value], remark
                 )
             )
-        if len(seen) == 2 and _same(*seen.values()):
+        if len(seen) == 2 and len(features) and _same(*seen.values()):
             self.warnings.append(f"{action.where}: Up and Down of sample '{name}' are identical; check the files")
         self._compare_sides(action, name, changes)
 
@@ -316,10 +402,15 @@ class Loader:
         return features
 
 
+def _change(varied: float, nominal: float) -> float:
+    """Return the relative change; NaN where there is nothing to compare with."""
+    return varied / nominal - 1 if nominal else float("nan")
+
+
 def _kinship(nominal: Rows, shifted: Rows) -> str:
     """Return how the events of a shifted sample relate to the nominal ones."""
     common = np.intersect1d(nominal.ids, shifted.ids, assume_unique=True)
-    share = len(common) / min(len(nominal.ids), len(shifted.ids))
+    share = len(common) / max(1, min(len(nominal.ids), len(shifted.ids)))
     if share < 0.5:
         return "independent events"
     order = np.array_equal(nominal.ids[np.isin(nominal.ids, common)], shifted.ids[np.isin(shifted.ids, common)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +103,55 @@ def read_source(
     Raises:
         DataError: a file or column is missing or damaged; event ids are repeated; a value that counts is NaN.
     """
+    joined = join_rows(list(source_blocks(settings, source, expressions, progress, limit)))
+    check_kept(source, joined.read, len(joined.ids))
+    check_ids(source, joined.ids)
+    return joined
+
+
+def join_rows(blocks: Sequence[Rows]) -> Rows:
+    """Return the rows of blocks of one source, one after the other."""
+    names = blocks[0].values
+    return Rows(
+        {name: np.concatenate([block.values[name] for block in blocks]) for name in names},
+        np.concatenate([block.ids for block in blocks]),
+        sum(block.read for block in blocks),
+        sum(block.total for block in blocks),
+    )
+
+
+def check_kept(source: Source, read: int, kept: int) -> None:
+    """Refuse a source of which nothing is left.
+
+    Raises:
+        DataError: the files are empty, or no event passes the cut.
+    """
+    if read == 0:
+        raise DataError(f"{source.where}: {source.paths[0]} holds no events")
+    if kept == 0:
+        raise DataError(
+            f"{source.where}: none of the {read:,} events of {source.label} passes the selection; check Filter"
+        )
+
+
+def source_blocks(
+    settings: AnalysisSettings,
+    source: Source,
+    expressions: Sequence[Expression],
+    progress: Progress,
+    limit: int | None = None,
+) -> Iterator[Rows]:
+    """Yield the rows of a source block by block, as the files have them; at least one block, which may be empty.
+
+    Raises:
+        DataError: a file or column is missing or damaged; a value that counts is NaN.
+    """
     number = None if settings.general.event_id is None else Expression(settings.general.event_id)
     wanted = list(dict.fromkeys([source.weight, *expressions]))
     names = list(dict.fromkeys(n for e in [*wanted, *source.cut, *([number] if number else [])] for n in e.names))
     whole = set(number.names) if number else set()
-    values: dict[str, list[np.ndarray]] = {expression.text: [] for expression in wanted}
-    ids: list[np.ndarray] = []
-    read, total = 0, 0.0
+    read = 0
+    yield Rows({e.text: np.empty(0) for e in wanted}, np.empty(0, np.int64), 0, 0.0)
     for path in source.paths:
         check_columns(path, source, names)
         for block in read_blocks(
@@ -121,30 +163,20 @@ def read_source(
                 count = limit - read
                 columns = {name: column[:count] for name, column in columns.items()}
             own = _broadcast(source.weight, columns, count)
-            total += float(np.sum(own[np.isfinite(own)]))
             kept = np.ones(count, bool)
             for part in source.cut:
                 kept &= np.broadcast_to(np.asarray(part.evaluate(columns), bool), (count,))
             row = np.arange(read, read + count)
-            ids.append((row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept])
+            ids = (row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept]
             columns = {name: column[kept] for name, column in columns.items()}
-            for expression in wanted:
-                found = _broadcast(expression, columns, int(kept.sum()))
-                values[expression.text].append(_defined(settings, expression, found, path, source, row[kept]))
+            values = {
+                e.text: _defined(settings, e, _broadcast(e, columns, int(kept.sum())), path, source, row[kept])
+                for e in wanted
+            }
+            yield Rows(values, ids, count, float(np.sum(own[np.isfinite(own)])))
             read += count
             if limit is not None and read >= limit:
-                break
-        if limit is not None and read >= limit:
-            break
-    if read == 0:
-        raise DataError(f"{source.where}: {source.paths[0]} holds no events")
-    joined = Rows({t: np.concatenate(p) for t, p in values.items()}, np.concatenate(ids), read, total)
-    if len(joined.ids) == 0:
-        raise DataError(
-            f"{source.where}: none of the {read:,} events of {source.label} passes the selection; check Filter"
-        )
-    _check_ids(source, joined.ids)
-    return joined
+                return
 
 
 def check_columns(path: Path, source: Source, names: Sequence[str]) -> None:
@@ -186,7 +218,12 @@ def _defined(
     return values
 
 
-def _check_ids(source: Source, ids: np.ndarray) -> None:
+def check_ids(source: Source, ids: np.ndarray) -> None:
+    """Refuse repeated event ids.
+
+    Raises:
+        DataError: naming the first.
+    """
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         first = int(np.argmax(counts > 1))

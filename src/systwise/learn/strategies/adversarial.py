@@ -203,7 +203,7 @@ class Adversarial(AbstractNetworkStrategy):
             lesson = lesson_of(problem, fold, draw)
             classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
             adversary = self._fresh_adversary(problem, draw, named_key(seed, "adversary", fold))
-            controls = phase_controls(self, count_steps(self.training, len(lesson.training)))
+            controls = phase_controls(self, count_steps(self.training, lesson.feed.count))
             label = relabelled(
                 progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name
             )

@@ -76,7 +76,15 @@ class InferenceAware(AbstractNetworkStrategy):
         for fold in range(folds):
             training, stopping = problem.split.training(fold), problem.split.stopping(fold)
             lesson = Lesson(
-                problem.case, problem.table, yields, draw, training, stopping, sloped_batch, problem.checkpoints
+                problem.case,
+                problem.table,
+                yields,
+                draw,
+                training,
+                stopping,
+                problem.feed(fold),
+                sloped_batch,
+                problem.checkpoints,
             )
             # All folds start alike, so that their bins stay comparable.
             fresh = BinNetwork(
@@ -84,7 +92,7 @@ class InferenceAware(AbstractNetworkStrategy):
                 multilayer(self.network, len(problem.case.features), self.bins, named_key(seed, "network", 0)),
             )
             label = relabelled(progress, f"{self.name} {fold + 1}/{folds}" if folds > 1 else self.name)
-            controls = self._controls(count_steps(self.training, len(training)))
+            controls = self._controls(count_steps(self.training, lesson.feed.count))
             binner, history = train(game, Binner(fresh, prior), lesson, controls, seed, ("train", fold), label)
             networks.append(binner.network)
             histories.append(history)

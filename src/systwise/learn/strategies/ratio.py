@@ -136,6 +136,7 @@ class Ratio(AbstractNetworkStrategy):
             draw,
             training,
             problem.split.stopping(fold),
+            problem.feed(fold),
             checkpoints=problem.checkpoints,
         )
         # The first member shares its name with the training of a single network.
@@ -144,7 +145,7 @@ class Ratio(AbstractNetworkStrategy):
         low, high = np.asarray(draw.low), np.asarray(draw.high)
         points = contrast_points(low, high, self.contrasts)
         players = Averaged(network, network, jnp.asarray(points), draw.low, draw.high - draw.low)
-        controls = ratio_controls(self.training, self.averaged, count_steps(self.training, len(training)))
+        controls = ratio_controls(self.training, self.averaged, count_steps(self.training, lesson.feed.count))
         game = Posterior(self.training)
         players, history = train(game, players, lesson, controls, seed, ("train", *words), progress)
         return players.average, history

@@ -1,0 +1,85 @@
+"""An analysis with more events than fit in memory: its files dealt once to parts on disk, and found there again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from systwise.cases._case import Progress
+from systwise.cases.analysis._load import Loader, Signs
+from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis._stage import Stage
+from systwise.errors import DataError
+from systwise.events import EventStore, StoreWriter, StreamSettings, cache_folder, check_finite, estimated_rows
+
+MakeLoader = Callable[[Progress, int | None, Stage | None, int], Loader]
+
+
+def store_of(
+    settings: AnalysisSettings, make: MakeLoader, stream: StreamSettings, progress: Progress
+) -> EventStore | None:
+    """Return the store of an analysis, None where its events fit in memory.
+
+    Args:
+        settings: the analysis.
+        make: `make(progress, limit, stage, first id)` returns a fresh loader.
+        stream: how many events are too many, and the size of a part.
+        progress: told about blocks read, then about parts.
+
+    Raises:
+        DataError: the input is missing or unusable.
+    """
+    loader = make(progress, None, None, 0)
+    sources = loader.sources()
+    rows = sum(estimated_rows(path, source.tree) for source in sources for path in source.paths)
+    if rows <= stream.above:
+        return None
+    portions = -(-rows // stream.part)
+    folder = cache_folder() / "events" / _key(settings, loader, portions)
+    found = EventStore.open(folder)
+    return found if found is not None else _fill(settings, make, folder, portions, progress)
+
+
+def _key(settings: AnalysisSettings, loader: Loader, portions: int) -> str:
+    """Return a word for the settings and for the files as they are now, without reading them."""
+    text = settings.model_dump_json(exclude={"folder"})
+    digest = hashlib.sha256(f"{portions} {text}".encode())
+    for path in loader.files:
+        facts = Path(path).stat()
+        digest.update(f"{Path(path).resolve()} {facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _fill(settings: AnalysisSettings, make: MakeLoader, folder: Path, portions: int, progress: Progress) -> EventStore:
+    """Read all files once and write the parts."""
+    writer = StoreWriter(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=writer.room) as room:
+            stage = Stage(Path(room), portions, settings, progress)
+            events, fingerprint = 0, ""
+            signs: dict[str, Signs] = {}
+            for portion in range(portions):
+                stage.portion = portion
+                loader = make(progress, None, stage, events)
+                loader.signs = signs
+                table = loader.load().table
+                fingerprint = fingerprint or loader.fingerprint()
+                if len(table):
+                    table = dataclasses.replace(table, fingerprint=fingerprint)
+                    check_finite(table)
+                    writer.add(table)
+                events += len(table)
+                progress("writing parts", portion + 1, portions)
+            for tally in signs.values():
+                tally.check()
+        return writer.finish()
+    except OSError as error:
+        raise DataError(
+            f"{writer.room}: cannot be written ({error.strerror}); let SYSTWISE_CACHE name a folder with room for the "
+            "events, or raise stream.above to keep them in memory"
+        ) from None
+    finally:
+        writer.give_up()
