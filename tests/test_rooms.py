@@ -13,7 +13,7 @@ import systwise
 
 SOURCE = Path(systwise.__file__).parent
 ROOMS = ["parameters", "events", "cases", "learn", "templates", "fit", "study", "report", "export", "sklearn", "cli"]
-ROOT = ["atomic", "compilation", "errors", "random", "precision", "registry", "settings"]
+ROOT = ["atomic", "compilation", "errors", "optional", "random", "precision", "registry", "settings"]
 
 
 def room_of(path: Path) -> str:

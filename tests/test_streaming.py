@@ -225,7 +225,6 @@ def study(stream: dict) -> dict:
         "binning": {"names": ["uniform"], "uniform": 5, "merge_below": 1},
         "fit": {"observables": ["binned"], "conventions": ["poisson"]},
         "inference": {"points": "none"},
-        "inference": {"points": "none"},
         "true": [{}],
         "stream": stream,
     }

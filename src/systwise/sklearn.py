@@ -31,6 +31,7 @@ from systwise.learn import (
     read_observable,
     save_observable,
 )
+from systwise.optional import remedy
 from systwise.parameters import AbstractConstraint, Components, Nuisance, signal_strength
 from systwise.registry import suggestion
 from systwise.settings import Settings, validate
@@ -41,7 +42,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError:
-    raise ConfigError("systwise.sklearn needs the package 'sklearn'; install systwise[trees]") from None
+    raise ConfigError(f"systwise.sklearn needs the package 'sklearn'; {remedy('sklearn')}") from None
 
 __all__ = ["SystwiseClassifier"]
 

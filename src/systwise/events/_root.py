@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,23 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from systwise.errors import ConfigError, DataError
+from systwise.errors import DataError
+from systwise.optional import optional_module
 from systwise.registry import suggestion
 
 _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 ROWS = 65_536
-
-
-def optional_module(name: str, extra: str, what: str) -> Any:
-    """Import an optional dependency.
-
-    Raises:
-        ConfigError: it is not installed; the message names the extra that brings it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ConfigError(f"{what} needs '{name}', which is not installed; pip install 'systwise[{extra}]'") from None
 
 
 def open_tree(path: Path, tree: str | None) -> Any:
@@ -36,7 +24,7 @@ def open_tree(path: Path, tree: str | None) -> Any:
         ConfigError: uproot is not installed.
         DataError: the file is no ROOT file, or the tree is missing or not the only one.
     """
-    uproot = optional_module("uproot", "root", "reading ROOT files")
+    uproot = optional_module("uproot", "reading ROOT files")
     try:
         file = uproot.open(path)
         kinds = file.classnames(recursive=True, cycle=False)
@@ -78,7 +66,7 @@ def root_blocks(path: Path, names: list[str], tree: str | None) -> Iterator[tupl
 
 def hdf5_names(path: Path, group: str | None) -> list[str]:
     """Return the names of the columns: datasets of one length, or the fields of a structured dataset."""
-    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    h5py = optional_module("h5py", "reading HDF5 files")
     with _open_hdf5(h5py, path) as file:
         node = _node(path, file, group)
         return list(node.dtype.names or ()) if isinstance(node, h5py.Dataset) else list(node)
@@ -86,7 +74,7 @@ def hdf5_names(path: Path, group: str | None) -> list[str]:
 
 def hdf5_rows(path: Path, group: str | None) -> int:
     """Return the number of rows."""
-    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    h5py = optional_module("h5py", "reading HDF5 files")
     with _open_hdf5(h5py, path) as file:
         node = _node(path, file, group)
         return len(node) if isinstance(node, h5py.Dataset) else max((len(node[name]) for name in node), default=0)
@@ -98,7 +86,7 @@ def hdf5_blocks(path: Path, names: list[str], group: str | None) -> Iterator[tup
     Raises:
         DataError: columns have different lengths.
     """
-    h5py = optional_module("h5py", "hdf5", "reading HDF5 files")
+    h5py = optional_module("h5py", "reading HDF5 files")
     with _open_hdf5(h5py, path) as file:
         node = _node(path, file, group)
         lengths = {name: len(node) if isinstance(node, h5py.Dataset) else len(node[name]) for name in names}

@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 
 from systwise.errors import ConfigError
-from systwise.export._optional import optional
 from systwise.export._pyhf import about, check_loss, translate, write_json
 from systwise.export._refit import Comparison, compare
 from systwise.export._workspace import Workspace, refuse_inexpressible
+from systwise.optional import optional_module
 from systwise.study import StoredTemplates, write_atomically
 
 HISTOGRAMS = "histograms"
@@ -53,8 +53,8 @@ def export_cabinetry(
         ConfigError: HistFactory cannot express the observable, cabinetry or uproot is not installed, or the loss is
             larger than `allow`.
     """
-    optional("cabinetry")
-    optional("uproot")
+    optional_module("cabinetry", "this")
+    optional_module("uproot", "this")
     model = stored.model(simulation)
     refuse_inexpressible(model)
     data = stored.data(model, point or {})
@@ -152,7 +152,7 @@ def _write(folder: Path, config: Mapping[str, Any], histograms: Histograms, edge
 
 def _weighted(contents: np.ndarray, errors: np.ndarray, edges: np.ndarray) -> Any:
     """Return a histogram with uncertainties, as uproot writes it."""
-    hist = optional("hist")
+    hist = optional_module("hist", "this")
     made = hist.Hist(hist.axis.Variable(edges, name="score"), storage=hist.storage.Weight())
     made.view(flow=False).value = contents
     made.view(flow=False).variance = errors**2

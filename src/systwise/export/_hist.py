@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from systwise.export._optional import optional
+from systwise.optional import optional_module
 from systwise.study import StoredTemplates, nominal_variances
 
 
@@ -24,7 +24,7 @@ def to_hist(stored: StoredTemplates, nuisances: Mapping[str, float] | None = Non
     Raises:
         ConfigError: `hist` is not installed, or a name is unknown.
     """
-    hist = optional("hist")
+    hist = optional_module("hist", "this")
     model = stored.model(simulation=False)
     contents, nominal = model.templates(dict(nuisances or {})), model.templates({})
     ratio = np.divide(contents, nominal, out=np.ones_like(contents), where=nominal != 0)

@@ -13,7 +13,6 @@ from jaxtyping import Float32
 
 from systwise.errors import ConfigError, DataError
 from systwise.export._onnx_graph import build_graph, fold_networks
-from systwise.export._optional import optional
 from systwise.learn import (
     AbstractNetwork,
     Blind,
@@ -24,6 +23,7 @@ from systwise.learn import (
     Told,
     load_observable,
 )
+from systwise.optional import optional_module
 from systwise.study import versions, write_atomically
 
 TOLERANCE = 1e-5
@@ -87,7 +87,7 @@ def told_count(network: AbstractNetwork) -> int:
 def _annotate(graph: Any, header: dict[str, Any], fold: int | None) -> None:
     about = {key: header[key] for key in ("case", "strategy", "seed", "features", "nuisances", "moving", "folds")}
     words = {**about, "fold": fold, "versions": versions()}
-    optional("onnx").helper.set_model_props(graph, {KEY: json.dumps(words)})
+    optional_module("onnx", "this").helper.set_model_props(graph, {KEY: json.dumps(words)})
 
 
 def parity(graph: Any, networks: list[AbstractNetwork], events: int = 2000) -> float:
@@ -98,7 +98,7 @@ def parity(graph: Any, networks: list[AbstractNetwork], events: int = 2000) -> f
     Raises:
         ConfigError: onnxruntime is not installed, or the difference is not below 1e-5.
     """
-    runtime = optional("onnxruntime")
+    runtime = optional_module("onnxruntime", "this")
     features, nuisances = _random_inputs(networks[0], events)
     logits = [np.asarray(network(jnp.asarray(features), jnp.asarray(nuisances)), np.float64) for network in networks]
     logit = np.mean(logits, axis=0)

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from systwise.errors import ConfigError
-from systwise.export._optional import optional
 from systwise.learn import ACTIVATIONS, AbstractNetwork, Blind, Halves, Scaler, Told
+from systwise.optional import optional_module
 
 OPSET = 17
 IR_VERSION = 9
@@ -25,7 +25,7 @@ class GraphWriter:
         Raises:
             ConfigError: onnx is not installed.
         """
-        self.onnx = optional("onnx")
+        self.onnx = optional_module("onnx", "this")
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 

@@ -16,9 +16,9 @@ import scipy.optimize
 from jaxtyping import Float64
 
 from systwise.errors import FitError
-from systwise.export._optional import optional
 from systwise.export._workspace import Workspace
 from systwise.fit import Model
+from systwise.optional import optional_module
 
 INTERPOLATION = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 """What cabinetry and pyhf's command line use: smooth at the nominal point."""
@@ -49,7 +49,7 @@ def pyhf_in_jax() -> Iterator[None]:
     Raises:
         ConfigError: pyhf is not installed.
     """
-    pyhf = optional("pyhf")
+    pyhf = optional_module("pyhf", "this")
     backend, wide = pyhf.get_backend(), bool(jax.config.read("jax_enable_x64"))
     try:
         with jax.enable_x64(True):
@@ -82,7 +82,7 @@ class PyhfModel:
         Raises:
             ConfigError: pyhf is not installed.
         """
-        pyhf = optional("pyhf")
+        pyhf = optional_module("pyhf", "this")
         self.workspace = workspace
         space = pyhf.Workspace(workspace.document)
         self.model = space.model(modifier_settings=dict(interpolation))

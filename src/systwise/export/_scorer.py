@@ -16,8 +16,8 @@ from jaxtyping import Float32
 from systwise.errors import ConfigError, DataError
 from systwise.export._onnx import KEY, told_count
 from systwise.export._onnx_graph import fold_networks
-from systwise.export._optional import optional
 from systwise.learn import HostObservable, NetworkObservable, load_observable
+from systwise.optional import optional_module
 from systwise.registry import suggestion
 
 
@@ -107,7 +107,7 @@ def _of_models(header: Mapping[str, Any], observable: HostObservable) -> Scorer:
 
 
 def _of_onnx(path: Path, features: Sequence[str] | None) -> Scorer:
-    runtime = optional("onnxruntime")
+    runtime = optional_module("onnxruntime", "this")
     if not path.exists():
         raise DataError(f"{path}: no such file; check the path")
     try:

@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from systwise.errors import ConfigError, DataError
-from systwise.export._optional import optional
+from systwise.optional import optional_module
 from systwise.registry import suggestion
 
 Block = Mapping[str, np.ndarray]
@@ -138,7 +138,7 @@ def _csv(source: Path, part: Path, needed: Sequence[str], compute: Compute, keep
 
 
 def _root(source: Path, part: Path, needed: Sequence[str], compute: Compute, keep: Any, tree: str | None) -> int:
-    uproot = optional("uproot")
+    uproot = optional_module("uproot", "this")
     with uproot.open(source) as file:
         trees = list(dict.fromkeys(key.partition(";")[0] for key in file.keys(filter_classname="TTree")))
         name = _only(source, "tree", trees, tree)
@@ -167,7 +167,7 @@ def _root(source: Path, part: Path, needed: Sequence[str], compute: Compute, kee
 
 
 def _hdf5(source: Path, part: Path, needed: Sequence[str], compute: Compute, keep: Any, tree: str | None) -> int:
-    h5py = optional("h5py")
+    h5py = optional_module("h5py", "this")
     with h5py.File(source, "r") as file, h5py.File(part, "w") as made:
         group = file if tree is None else file[tree]
         out = made if tree is None else made.create_group(tree)

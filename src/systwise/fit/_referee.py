@@ -25,6 +25,7 @@ from systwise.fit._model import Model
 from systwise.fit._printed import html_table, plain, text_table
 from systwise.fit._profile import poi_number
 from systwise.fit._result import Ends, FitResult
+from systwise.optional import optional_module
 from systwise.precision import in_float64
 
 HEADS = ("parameter", "JAX", "iminuit", "from nominal")
@@ -126,7 +127,8 @@ def referee(model: Model, data: Data, poi: int | str = 0, result: FitResult | No
         result: the fit to examine; made here where None.
 
     Raises:
-        FitError: iminuit is not installed, a stack of data sets was given, or no such parameter.
+        ConfigError: iminuit is not installed.
+        FitError: a stack of data sets was given, or no such parameter.
     """
     if data.stacked:
         raise FitError(f"referee: {len(data)} stacked data sets given; take one with data[i]")
@@ -169,10 +171,7 @@ def nominal_point(model: Model) -> dict[str, float]:
 
 def _minuit(model: Model, objective: _Objective, result: FitResult, start: dict[str, float], **held: float) -> Any:
     """Return a Minuit object at a starting point, with ranges as limits."""
-    try:
-        from iminuit import Minuit
-    except ImportError as error:
-        raise FitError("referee: iminuit is not installed; run `pip install systwise[referee]`") from error
+    Minuit = optional_module("iminuit", "the referee").Minuit
     start = start | held
     minuit = Minuit(objective.value, list(start.values()), grad=objective.slope, name=list(start))
     ranges = [*model.components.ranges, *(nuisance.range for nuisance in model.nuisances)]

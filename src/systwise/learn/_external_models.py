@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 from collections.abc import Callable
@@ -14,7 +13,8 @@ from jaxtyping import Float32
 
 from systwise.errors import ConfigError, DataError
 from systwise.learn._host import AbstractHostModel, logits_of_probabilities
-from systwise.learn._import_path import imported, remedy
+from systwise.learn._import_path import imported
+from systwise.optional import optional_module
 
 Output = Literal["probability", "logit"]
 
@@ -111,20 +111,13 @@ def onnx_features(model: str) -> tuple[str, ...]:
     """Return the features that an ONNX file of `systwise export` names, none for any other model."""
     if not model.endswith(".onnx") or not Path(model).is_file():
         return ()
-    session = _package("onnxruntime", model).InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = optional_module("onnxruntime", model).InferenceSession(model, providers=["CPUExecutionProvider"])
     words = json.loads(session.get_modelmeta().custom_metadata_map.get("systwise", "{}"))
     return tuple(words.get("features", ()))
 
 
-def _package(name: str, what: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ConfigError(f"{what}: needs the package '{name}'; {remedy(name)}") from None
-
-
 def _onnx(content: Any, name: str, features: int) -> Callable[[np.ndarray], Any]:
-    runtime = _package("onnxruntime", name)
+    runtime = optional_module("onnxruntime", name)
     try:
         session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own without a common base
@@ -147,7 +140,7 @@ def _onnx(content: Any, name: str, features: int) -> Callable[[np.ndarray], Any]
 
 
 def _torch(content: Any, name: str) -> Callable[[np.ndarray], Any]:
-    torch = _package("torch", name)
+    torch = optional_module("torch", name)
     try:
         module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
     except Exception as error:  # TorchScript's errors are RuntimeErrors of many lines

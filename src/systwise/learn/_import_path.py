@@ -10,16 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from systwise.errors import ConfigError
+from systwise.optional import remedy
 from systwise.registry import suggestion
-
-EXTRAS = {"sklearn": "trees", "xgboost": "trees", "lightgbm": "trees", "onnxruntime": "onnx", "torch": "torch"}
-"""The extra of each package that something here may need."""
-
-
-def remedy(package: str) -> str:
-    """Return what to do where a package is missing."""
-    extra = EXTRAS.get(package)
-    return f"install systwise[{extra}]" if extra else "install it, or run where it can be imported"
 
 
 @contextlib.contextmanager

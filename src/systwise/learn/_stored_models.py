@@ -15,7 +15,8 @@ from systwise.errors import DataError
 from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._fitted import FittedModel
 from systwise.learn._host import HostObservable
-from systwise.learn._import_path import modules_here, remedy
+from systwise.learn._import_path import modules_here
+from systwise.optional import remedy
 
 FORMAT = "systwise/fitted/1"
 KIND = "host"

@@ -23,6 +23,7 @@ from systwise.cases import Progress, no_progress
 from systwise.compilation import keep_compiled
 from systwise.errors import ConfigError
 from systwise.learn import Checkpoints
+from systwise.optional import optional_module
 from systwise.settings import validate
 from systwise.study._channel_tables import channel_plans
 from systwise.study._manifest import versions
@@ -121,12 +122,9 @@ class Cluster(AbstractPlace):
         Raises:
             ConfigError: Dask is not installed, nothing answers, there is no worker, or a worker has other versions.
         """
+        distributed = optional_module("dask.distributed", "--scheduler")
         try:
-            from dask.distributed import Client
-        except ImportError:
-            raise ConfigError("--scheduler needs Dask; install it with: pip install 'systwise[dask]'") from None
-        try:
-            client = Client(address, timeout=PATIENCE, set_as_default=False)
+            client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise ConfigError(
                 f"--scheduler {address}: no Dask scheduler answers ({type(error).__name__}); start one, or check the "
@@ -232,8 +230,7 @@ class _OtherWorkers(AbstractSpread):
         with worker_client() as client:
             shared = cloudpickle.dumps((work, arguments))
             waiting = [
-                client.submit(_work, self.study, shared, number, retries=RETRIES, pure=False)
-                for number in numbers
+                client.submit(_work, self.study, shared, number, retries=RETRIES, pure=False) for number in numbers
             ]
             for future in waiting:
                 yield future.result()

@@ -17,7 +17,7 @@ from systwise.cases.analysis._read import Rows, Source, check_ids, check_kept, s
 from systwise.cases.analysis._settings import AnalysisSettings
 from systwise.events import Expression, hash_ids
 
-BUFFERED = 1_000_000
+BUFFERED = 262_144
 """Rows that are held before they are dealt out."""
 
 

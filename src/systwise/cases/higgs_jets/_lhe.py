@@ -19,6 +19,7 @@ from systwise.cases.higgs_jets._physics import COEFFICIENTS
 from systwise.cases.higgs_jets._sample import Sample, jet_pair_features
 from systwise.errors import ConfigError, DataError
 from systwise.events import file_fingerprint
+from systwise.optional import optional_module
 
 CENTRAL_WEIGHT = "XWGTUP"
 """Name of the weight in an event's first line, beside those of `<rwgt>` or `<weights>`."""
@@ -172,12 +173,7 @@ def _solution(given: list[Hypothesis], scale: tuple[float, float]) -> tuple[list
 
 def _events(path: Path) -> Any:
     """Yield the events of a file through pylhe."""
-    try:
-        import pylhe
-    except ImportError as error:
-        raise ConfigError(
-            "reading Les Houches event files needs the package pylhe; pip install 'systwise[lhe]'"
-        ) from error
+    pylhe = optional_module("pylhe", "reading Les Houches event files")
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the path")
     try:
