@@ -133,7 +133,8 @@ def test_log_likelihood_equals_pyhf_at_random_points(normsys: str, histosys: str
 
 @pytest.fixture
 def single_precision_after() -> Iterator[None]:
-    """End what pyhf's jax backend does: it switches the whole process to 64 bits."""
+    """End what pyhf's jax backend does: it switches the whole process to 64 bits, the first time it is made."""
+    jax.config.update("jax_enable_x64", True)
     yield
     pyhf.set_backend("numpy")
     jax.config.update("jax_enable_x64", False)

@@ -165,10 +165,10 @@ class StoreWriter:
         )
         self._rows.append(len(table))
         nothing = np.empty((0, columns.shape[1]), np.float32)
-        # What describes the events, without the events.
-        self._described = dataclasses.replace(
-            table, features=nothing, weights=nothing, columns=nothing, process=nothing, id=nothing, origin=None
-        )
+        if self._described is None:  # what describes the events, without the events
+            self._described = dataclasses.replace(
+                table, features=nothing, weights=nothing, columns=nothing, process=nothing, id=nothing, origin=None
+            )
 
     def finish(self) -> EventStore:
         """Put the store in its place and return it.

@@ -269,9 +269,13 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
 
 
 def _cautions(plan: Plan) -> list[str]:
-    """Return what a reader must know before believing a decorrelated score."""
+    """Return what a reader must know before believing a decorrelated score, and of events that stayed on disk."""
     theory = [n.name for n in plan.nuisances if n.kind == "theory"]
-    return [
+    sampled = [
+        f"{plan.events:,} events were streamed from disk; scalers, early stopping, choices of bins, unbinned fits and "
+        f"boosted trees saw a random sample of {len(plan.table):,}"
+    ]
+    return (sampled if plan.store is not None else []) + [
         f"strategy '{strategy.name}' decorrelates from the theory nuisance '{name}': this can shrink the apparent "
         "uncertainty without shrinking the real one (arXiv:2109.08159); test it on a variation that training never saw"
         for strategy in plan.strategies
