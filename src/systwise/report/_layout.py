@@ -124,6 +124,7 @@ def mesh(axis: Axes, x: np.ndarray, y: np.ndarray, values: Float[np.ndarray, "y 
 
 
 def note(axis: Axes, text: str, x: float = 0.04, y: float = 0.95, **kwargs: Any) -> None:
-    """Write a small text into a corner of a panel."""
-    options: dict[str, Any] = {"fontsize": 9, "ha": "left", "va": "top", **kwargs}
+    """Write a small text into a corner of a panel, legible over what is drawn there."""
+    paper = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    options: dict[str, Any] = {"fontsize": 9, "ha": "left", "va": "top", "bbox": paper, **kwargs}
     axis.text(x, y, text, transform=axis.transAxes, **options)
