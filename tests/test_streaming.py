@@ -82,6 +82,18 @@ def test_a_store_gives_back_what_was_written(tmp_path, extra):
     assert len(made.head(50)) == 50
 
 
+def test_the_store_that_was_there_first_stays(tmp_path):
+    first, second = StoreWriter(tmp_path / "events"), StoreWriter(tmp_path / "events")
+    second.room = second.room.with_name("other")
+    second.room.mkdir()
+    first.add(table(50))
+    second.add(table(60))
+    first.finish()
+    assert len(second.finish()) == 50
+    second.give_up()
+    assert [path.name for path in tmp_path.iterdir()] == ["events"]
+
+
 def test_a_damaged_store_is_named(store):
     (store.folder / "part-00002.parquet").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"part-00002\.parquet: cannot be read .* delete its folder"):

@@ -191,8 +191,9 @@ class StoreWriter:
         }
         text = json.dumps({"format": FORMAT, **header})
         write_atomically(self.room / HEADER, lambda file: file.write(text.encode()))
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.room.replace(self.folder)
+        if EventStore.open(self.folder) is None:  # else another process was faster, and may be reading already
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.room.replace(self.folder)
         store = EventStore.open(self.folder)
         if store is None:
             raise DataError(f"{self.folder}: vanished while it was written; run again")
