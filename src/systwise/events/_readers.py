@@ -146,10 +146,12 @@ def _parquet_blocks(path: Path, columns: Mapping[str, ColumnType], report: Repor
     with pa.parquet.ParquetFile(path) as file:
         _check_names(path, columns, file.schema_arrow.names)
         total, done = file.metadata.num_rows, 0
-        for batch in file.iter_batches(batch_size=_ROWS, columns=list(columns), use_threads=False):
-            yield _cast(path, batch, columns)
-            done += batch.num_rows
-            report(f"reading {path.name}", done, total)
+        for group in range(file.num_row_groups):
+            # One group at a time: over a whole file Arrow keeps the pages of all groups until the end.
+            for batch in file.iter_batches(_ROWS, row_groups=[group], columns=list(columns), use_threads=False):
+                yield _cast(path, batch, columns)
+                done += batch.num_rows
+                report(f"reading {path.name}", done, total)
 
 
 def _other_blocks(
