@@ -28,7 +28,10 @@ EXPECTED = {
 
 @parametrize_with_checks([SystwiseClassifier(settings=TINY)], expected_failed_checks=lambda _: EXPECTED)
 def test_contract_of_scikit_learn(estimator, check):
+    """Scikit-learn's own checks, which raise what does not hold; none leaves its mark on the settings."""
+    before = estimator.get_params()
     check(estimator)
+    assert estimator.get_params() == before
 
 
 def rotate(features, z):

@@ -6,6 +6,7 @@ little more memory than the events themselves.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
@@ -66,11 +67,8 @@ def read_blocks(
     kind = _format(path)
     readers = {"parquet": _parquet_blocks, "csv": _csv_blocks}
     blocks = readers[kind](path, columns, report) if kind in readers else _other_blocks(path, columns, report, tree)
-    try:
+    with _readable(path, kind):
         yield from blocks
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
 
 
 def column_names(path: str | Path, tree: str | None = None) -> list[str]:
@@ -81,7 +79,7 @@ def column_names(path: str | Path, tree: str | None = None) -> list[str]:
     """
     path = Path(path)
     kind = _format(path)
-    try:
+    with _readable(path, kind):
         if kind == "ROOT":
             return root_names(path, tree)
         if kind == "HDF5":
@@ -89,9 +87,6 @@ def column_names(path: str | Path, tree: str | None = None) -> list[str]:
         if kind == "csv":
             return _csv_header(path, path.suffix.lower() == ".gz")
         return list(pa.parquet.read_schema(path).names)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
 
 
 def estimated_rows(path: str | Path, tree: str | None = None) -> int:
@@ -102,7 +97,7 @@ def estimated_rows(path: str | Path, tree: str | None = None) -> int:
     """
     path = Path(path)
     kind = _format(path)
-    try:
+    with _readable(path, kind):
         if kind == "ROOT":
             return int(open_tree(path, tree).num_entries)
         if kind == "HDF5":
@@ -114,7 +109,18 @@ def estimated_rows(path: str | Path, tree: str | None = None) -> int:
             begin = file.read(_BYTES)
         lines, squeezed = max(1, begin.count(b"\n")), len(gzip.compress(begin, 6)) if packed else len(begin)
         return int(path.stat().st_size / max(1, squeezed) * lines)
-    except (pa.ArrowException, OSError, EOFError) as error:
+
+
+@contextlib.contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Say of a file that cannot be read which one it is.
+
+    Raises:
+        DataError: damaged content.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be read as {kind} ({reason}); check that the file is complete") from error
 

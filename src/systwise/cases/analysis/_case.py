@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases.analysis._compare import Finding
 from systwise.cases.analysis._formula import monomial
 from systwise.cases.analysis._functions import (
     FunctionVariation,
@@ -23,10 +24,11 @@ from systwise.cases.analysis._functions import (
     import_function,
 )
 from systwise.cases.analysis._layout import OWN, Layout, build_layout
-from systwise.cases.analysis._load import Finding, Loader
+from systwise.cases.analysis._load import Loader, Reader
 from systwise.cases.analysis._nuisances import build_constraints, build_nuisances
+from systwise.cases.analysis._read import read_source
 from systwise.cases.analysis._settings import AnalysisSettings
-from systwise.cases.analysis._stage import Stage
+from systwise.cases.analysis._sources import Sources
 from systwise.cases.analysis._star import Star, build_star
 from systwise.cases.analysis._stored import store_of
 from systwise.cases.analysis._structure import (
@@ -39,6 +41,7 @@ from systwise.cases.analysis._structure import (
     is_rate,
     rate_factors,
 )
+from systwise.cases.analysis._tallies import Tallies
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, Expression, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 
@@ -248,7 +251,7 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        return store_of(self.settings, self._loader, settings, progress)
+        return store_of(self.settings, self._sources(), self._loader, settings, progress)
 
     def thinned(self, table: EventTable, factor: float) -> EventTable:
         """Return a sample of the events with weights that stand for all, those of shifted samples included."""
@@ -259,8 +262,11 @@ class Analysis(AbstractCase):
         columns[:, OWN : OWN + len(self.terms)] *= np.float32(factor)
         return dataclasses.replace(table, columns=columns)
 
-    def _loader(self, progress: Progress, limit: int | None, stage: Stage | None, first_id: int) -> Loader:
-        return Loader(self.settings, self.layout, self.terms, self._moved, progress, limit, stage, first_id)
+    def _sources(self) -> Sources:
+        return Sources(self.settings, self.layout, self._moved)
+
+    def _loader(self, sources: Sources, read: Reader, tallies: Tallies, first_id: int = 0) -> Loader:
+        return Loader(self.settings, self.layout, self.terms, sources, read, tallies, first_id)
 
     def read(
         self, progress: Progress = no_progress, limit: int | None = None
@@ -274,7 +280,12 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        loaded = self._loader(progress, limit, None, 0).load()
+        sources, tallies = self._sources(), Tallies()
+        sources.all()
+        fingerprint = sources.fingerprint() if limit is None else ""
+        read = functools.partial(read_source, self.settings, progress=progress, limit=limit)
+        loaded = self._loader(sources, read, tallies).load(fingerprint)
+        tallies.check()
         self._check_functions(loaded.table)
         return loaded.table, loaded.findings
 

@@ -2,79 +2,75 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from systwise.cases._case import Progress
-from systwise.cases.analysis._load import Loader, Signs
+from systwise.cases.analysis._load import Loader, Reader
 from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis._sources import Sources
 from systwise.cases.analysis._stage import Stage
+from systwise.cases.analysis._tallies import Tallies
 from systwise.errors import DataError
 from systwise.events import EventStore, StoreWriter, StreamSettings, cache_folder, check_finite, estimated_rows
 
-MakeLoader = Callable[[Progress, int | None, Stage | None, int], Loader]
+MakeLoader = Callable[[Sources, Reader, Tallies, int], Loader]
 
 
 def store_of(
-    settings: AnalysisSettings, make: MakeLoader, stream: StreamSettings, progress: Progress
+    settings: AnalysisSettings, sources: Sources, make: MakeLoader, stream: StreamSettings, progress: Progress
 ) -> EventStore | None:
     """Return the store of an analysis, None where its events fit in memory.
 
     Args:
         settings: the analysis.
-        make: `make(progress, limit, stage, first id)` returns a fresh loader.
+        sources: where files are.
+        make: `make(sources, read, tallies, first id)` returns a loader.
         stream: how many events are too many, and the size of a part.
         progress: told about blocks read, then about parts.
 
     Raises:
         DataError: the input is missing or unusable.
     """
-    loader = make(progress, None, None, 0)
-    sources = loader.sources()
-    rows = sum(estimated_rows(path, source.tree) for source in sources for path in source.paths)
+    rows = sum(estimated_rows(path, source.tree) for source in sources.all() for path in source.paths)
     if rows <= stream.above:
         return None
     portions = -(-rows // stream.part)
-    folder = cache_folder() / "events" / _key(settings, loader, portions)
+    folder = cache_folder() / "events" / _key(settings, sources, portions)
     found = EventStore.open(folder)
-    return found if found is not None else _fill(settings, make, folder, portions, progress)
+    return found if found is not None else _fill(settings, sources, make, folder, portions, progress)
 
 
-def _key(settings: AnalysisSettings, loader: Loader, portions: int) -> str:
+def _key(settings: AnalysisSettings, sources: Sources, portions: int) -> str:
     """Return a word for the settings and for the files as they are now, without reading them."""
     text = settings.model_dump_json(exclude={"folder"})
     digest = hashlib.sha256(f"{portions} {text}".encode())
-    for path in loader.files:
+    for path in sources.files:
         facts = Path(path).stat()
         digest.update(f"{Path(path).resolve()} {facts.st_size} {facts.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
 
 
-def _fill(settings: AnalysisSettings, make: MakeLoader, folder: Path, portions: int, progress: Progress) -> EventStore:
+def _fill(
+    settings: AnalysisSettings, sources: Sources, make: MakeLoader, folder: Path, portions: int, progress: Progress
+) -> EventStore:
     """Read all files once and write the parts."""
     writer = StoreWriter(folder)
     try:
         with tempfile.TemporaryDirectory(dir=writer.room) as room:
-            stage = Stage(Path(room), portions, settings, progress)
-            events, fingerprint = 0, ""
-            signs: dict[str, Signs] = {}
+            stage, tallies = Stage(Path(room), portions, settings, progress), Tallies()
+            events, fingerprint = 0, sources.fingerprint()
             for portion in range(portions):
                 stage.portion = portion
-                loader = make(progress, None, stage, events)
-                loader.signs = signs
-                table = loader.load().table
-                fingerprint = fingerprint or loader.fingerprint()
+                table = make(sources, stage.read, tallies, events).load(fingerprint).table
                 if len(table):
-                    table = dataclasses.replace(table, fingerprint=fingerprint)
                     check_finite(table)
                     writer.add(table)
                 events += len(table)
                 progress("writing parts", portion + 1, portions)
-            for tally in signs.values():
-                tally.check()
+            tallies.check()
         return writer.finish()
     except OSError as error:
         raise DataError(
