@@ -13,9 +13,7 @@ from systwise.parameters import (
     AsymmetricGaussianConstraint,
     GaussianConstraint,
     LogNormalConstraint,
-    NoConstraint,
     Nuisance,
-    UniformConstraint,
 )
 
 
@@ -56,7 +54,7 @@ class Deviations:
 
 def free(constraint: AbstractConstraint) -> bool:
     """Return whether nothing but its range constrains a nuisance."""
-    return isinstance(constraint, NoConstraint | UniformConstraint)
+    return not constraint.observed
 
 
 def deviations(nuisance: Nuisance, constraint: AbstractConstraint, centre: np.ndarray) -> Deviations:

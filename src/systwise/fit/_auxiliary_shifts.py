@@ -10,26 +10,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
 from systwise.fit._data import Data
 from systwise.fit._model import Model
-from systwise.parameters import (
-    AbstractConstraint,
-    AsymmetricGaussianConstraint,
-    CountsConstraint,
-    LogNormalConstraint,
-    NoConstraint,
-    UniformConstraint,
-)
 from systwise.precision import in_float64
-
-SEARCHED = 401
-"""Values at which a constraint's NLL is evaluated to find its centre, before it is refined."""
-REFINED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,41 +40,18 @@ class Shift:
         return dataclasses.replace(data, auxiliary=tuple(auxiliary))
 
 
-def observes(constraint: AbstractConstraint) -> bool:
-    """Return whether the constraint holds an auxiliary observation."""
-    return not isinstance(constraint, NoConstraint | UniformConstraint)
-
-
 @in_float64
 def centres(model: Model, data: Data) -> Float64[np.ndarray, " nuisance"]:
     """Return the nuisance values that the auxiliary data alone prefer; nominal where there is no constraint."""
     names = [nuisance.name for nuisance in model.nuisances]
     found = np.array([nuisance.nominal for nuisance in model.nuisances], dtype=np.float64)
     for j, constraint in enumerate(model.constraints):
-        if observes(constraint):
-            found[j] = _centre(constraint, data.auxiliary[j], model.nuisances[j].range)
+        if constraint.observed:
+            found[j] = constraint.centre(data.auxiliary[j], model.nuisances[j].range)
     for term, auxiliary in zip(model.joint, data.auxiliary[len(model.constraints) :], strict=True):
         for name, value in zip(term.nuisances, auxiliary, strict=True):
             found[names.index(name)] = value
     return found
-
-
-def _centre(constraint: AbstractConstraint, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
-    """Return where the constraint's NLL is lowest."""
-    if isinstance(constraint, LogNormalConstraint):
-        return math.exp(auxiliary[0])
-    if not isinstance(constraint, CountsConstraint):
-        return float(auxiliary[0])
-    low, high = span
-    nll = jax.jit(jax.vmap(lambda z: constraint.nll(z, jnp.asarray(auxiliary))))
-    best = 0.5 * (low + high)
-    for _ in range(REFINED):
-        z = np.linspace(low, high, SEARCHED)
-        values = np.asarray(nll(jnp.asarray(z)))
-        best = float(z[np.nanargmin(values)])
-        step = z[1] - z[0]
-        low, high = max(span[0], best - step), min(span[1], best + step)
-    return best
 
 
 @in_float64
@@ -101,7 +65,7 @@ def prefit_widths(model: Model, centre: Float64[np.ndarray, " nuisance"]) -> Flo
     names = [nuisance.name for nuisance in model.nuisances]
     widths = np.full(len(names), np.nan)
     for j, constraint in enumerate(model.constraints):
-        if observes(constraint):
+        if constraint.observed:
             information = float(constraint.information(jnp.asarray(float(centre[j]))))
             widths[j] = 1 / math.sqrt(information) if information > 0 else np.nan
     for term in model.joint:
@@ -128,8 +92,8 @@ def shifts_of(model: Model, data: Data, members: Sequence[str]) -> list[Shift]:
     shifts, centre = [], centres(model, data)
     widths = prefit_widths(model, centre)
     for j, constraint in enumerate(model.constraints):
-        if observes(constraint) and constraint.nuisance in members and np.isfinite(widths[j]):
-            shifts.append(_single(constraint, j, data.auxiliary[j], float(centre[j]), float(widths[j])))
+        if constraint.observed and constraint.nuisance in members and np.isfinite(widths[j]):
+            shifts.append(Shift(j, *constraint.shifted(data.auxiliary[j], float(centre[j]), float(widths[j]))))
     for number, term in enumerate(model.joint, start=len(model.constraints)):
         inside = [i for i, name in enumerate(term.nuisances) if name in members]
         if inside:
@@ -139,19 +103,3 @@ def shifts_of(model: Model, data: Data, members: Sequence[str]) -> list[Shift]:
             known = data.auxiliary[number]
             shifts += [Shift(number, known + column, known - column) for column in columns.T]
     return shifts
-
-
-def _single(constraint: AbstractConstraint, j: int, auxiliary: np.ndarray, centre: float, width: float) -> Shift:
-    """Return the shift of a constraint of one nuisance."""
-    if isinstance(constraint, LogNormalConstraint):
-        step = math.log(constraint.kappa)
-        return Shift(j, auxiliary + step, auxiliary - step)
-    if isinstance(constraint, AsymmetricGaussianConstraint):
-        return Shift(j, auxiliary + constraint.up, auxiliary - constraint.down)
-    if isinstance(constraint, CountsConstraint):
-        here, up, down = (
-            np.asarray(constraint.expected(jnp.asarray(value))) for value in (centre, centre + width, centre - width)
-        )
-        safe = np.where(here > 0, here, 1.0)
-        return Shift(j, *(auxiliary * np.where(here > 0, np.maximum(there, 0) / safe, 1.0) for there in (up, down)))
-    return Shift(j, auxiliary + width, auxiliary - width)

@@ -21,6 +21,10 @@ from jaxtyping import Array, Float, Key
 
 from systwise.errors import ConfigError
 
+SEARCHED = 401
+"""Values at which a constraint's NLL is evaluated to find its centre, before it is refined."""
+REFINED = 4
+
 
 class AbstractConstraint(eqx.Module):
     """The density of one nuisance's auxiliary data.
@@ -47,6 +51,37 @@ class AbstractConstraint(eqx.Module):
     @abc.abstractmethod
     def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
         """Return the Fisher information on the nuisance at `z`."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether there is an auxiliary observation."""
+        return jax.eval_shape(self.asimov, jax.ShapeDtypeStruct((), jnp.result_type(float))).size > 0
+
+    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
+        """Return the value in `span` that the auxiliary observation alone prefers, where `nll` is lowest."""
+        low, high = span
+        nll = jax.jit(jax.vmap(lambda z: self.nll(z, jnp.asarray(auxiliary))))
+        best = 0.5 * (low + high)
+        for _ in range(REFINED):
+            z = np.linspace(low, high, SEARCHED)
+            best = float(z[np.nanargmin(np.asarray(nll(jnp.asarray(z))))])
+            step = z[1] - z[0]
+            low, high = max(span[0], best - step), min(span[1], best + step)
+        return best
+
+    def shifted(self, auxiliary: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the auxiliary observation moved up and down by one standard deviation of its own.
+
+        The nuisance's width is carried over by the slope of `asimov`: `auxiliary +- width d(asimov)/dz`.
+
+        Args:
+            auxiliary: the observation, `[auxiliary]`.
+            centre: what it prefers.
+            width: `information^-1/2` there.
+        """
+        z = jnp.asarray(centre, jnp.result_type(float))
+        step = width * np.asarray(jax.jvp(self.asimov, (z,), (jnp.ones_like(z),))[1])
+        return auxiliary + step, auxiliary - step
 
 
 class NoConstraint(AbstractConstraint):
@@ -96,6 +131,10 @@ class GaussianConstraint(AbstractConstraint):
         """Return 1 / width^2."""
         return jnp.full_like(z, self.width**-2)
 
+    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
+        """Return the observed centre, which may lie beyond `span`."""
+        return float(auxiliary[0])
+
 
 class CountsConstraint(AbstractConstraint):
     """An auxiliary histogram: `nll = sum_b scale [e_b(z) - n_b ln e_b(z)]`.
@@ -125,6 +164,15 @@ class CountsConstraint(AbstractConstraint):
         """Return `sum_b (de_b/dz)^2 / e_b`."""
         expected, slope = jax.jvp(self.expected, (z,), (jnp.ones_like(z),))
         return jnp.sum(slope**2 / expected)
+
+    def shifted(self, auxiliary: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the counts scaled as their expectation e: `n e(centre +- width) / e(centre)`."""
+        here, up, down = (
+            np.asarray(self.expected(jnp.asarray(value))) for value in (centre, centre + width, centre - width)
+        )
+        safe = np.where(here > 0, here, 1.0)
+        above, below = (auxiliary * np.where(here > 0, np.maximum(there, 0) / safe, 1.0) for there in (up, down))
+        return above, below
 
 
 class UniformConstraint(AbstractConstraint):
@@ -188,6 +236,10 @@ class LogNormalConstraint(AbstractConstraint):
         """Return 1 / (z ln kappa)^2."""
         return 1 / (z * np.log(self.kappa)) ** 2
 
+    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
+        """Return the observed centre, which may lie beyond `span`."""
+        return float(np.exp(auxiliary[0]))
+
 
 class AsymmetricGaussianConstraint(AbstractConstraint):
     """A value quoted as `centre +up -down`: half the squared pull, in units of `up` above and `down` below.
@@ -218,6 +270,14 @@ class AsymmetricGaussianConstraint(AbstractConstraint):
     def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
         """Return 1 / (up down), between the two curvatures."""
         return jnp.full_like(z, 1 / (self.up * self.down))
+
+    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
+        """Return the observed centre, which may lie beyond `span`."""
+        return float(auxiliary[0])
+
+    def shifted(self, auxiliary: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the centre moved by its two quoted uncertainties."""
+        return auxiliary + self.up, auxiliary - self.down
 
 
 class CorrelatedGaussian(eqx.Module):
