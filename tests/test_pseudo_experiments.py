@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import poisson
 
 from systwise.errors import FitError
 from systwise.fit import ONE_SIGMA, Model, Toys, draw_auxiliary, fair_universe_score, fit_many, pseudo_data
@@ -127,9 +128,25 @@ def test_a_missing_end_leaves_its_side_open() -> None:
     )
     summary = toys.summary()
     assert (summary.converged, summary.sided) == (3, 1)
-    assert summary.coverage.value == pytest.approx(2 / 3)
-    assert summary.coverage_two.value == 1.0
+    # The fourth fit did not converge: a miss.
+    assert summary.coverage.value == pytest.approx(2 / 4)
+    assert summary.coverage_two.value == pytest.approx(3 / 4)
     assert summary.half_width == pytest.approx(0.2)
+
+
+def test_fits_that_fail_are_misses() -> None:
+    """One bin, s = 1 on b = 0.5: without a count there is no minimum, and dropping these made 76 % of 59 %."""
+    signal, background, sets = 1.0, 0.5, 4000
+    model = Model.from_templates(signal_strength(-2.0, 40.0), (), (), np.array([[signal], [background]]))
+    results = fit_many(model, pseudo_data(model, 1.0, (), 0, range(sets)), stat_only=False)
+    summary = Toys.of(results, "counting", 0, {"mu": 1.0}, range(sets)).summary()
+    counts, nu = np.arange(60), signal + background
+    best = np.maximum(counts, 1e-300)
+    inside = (nu - counts * np.log(nu)) - (best - counts * np.log(best)) <= 0.5
+    exact = float(np.sum(poisson.pmf(counts, nu)[inside & (counts > 0)]))
+    assert exact == pytest.approx(0.586, abs=1e-3)
+    assert (summary.toys, summary.converged < sets) == (sets, True)
+    assert summary.coverage.value == pytest.approx(exact, abs=3 * math.sqrt(exact * (1 - exact) / sets))
 
 
 @pytest.mark.parametrize(

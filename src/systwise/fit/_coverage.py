@@ -42,7 +42,7 @@ class CoverageSummary:
 
     Attributes:
         toys: pseudo-experiments.
-        converged: those whose fit converged; everything else is over these.
+        converged: those whose fit converged; everything but the coverage is over these.
         true: true value of the parameter of interest.
         mean, mean_error: mean estimate and its error.
         rms, rms_error: standard deviation of the estimates and its error `rms / sqrt(2 n)`.
@@ -50,8 +50,8 @@ class CoverageSummary:
         sided: fits whose interval has both ends.
         bias: (mean - true) / rms.
         pull_mean, pull_width: of (estimate - true) over the error on the side of the truth.
-        coverage, coverage_two: fractions of intervals at rises of 0.5 and 2 that hold the truth; an end
-            that does not exist leaves its side open.
+        coverage, coverage_two: fractions of all pseudo-experiments whose intervals at rises of 0.5 and 2 hold
+            the truth; an end that does not exist leaves its side open, a fit that did not converge is a miss.
     """
 
     toys: int
@@ -134,7 +134,7 @@ class Toys:
         return len(self.numbers)
 
     def summary(self) -> CoverageSummary:
-        """Summarise the converged fits.
+        """Summarise the converged fits; those that did not converge count as misses of the coverage.
 
         Raises:
             FitError: no fit converged.
@@ -151,7 +151,8 @@ class Toys:
         pull = ((estimate - truth) / error)[np.isfinite(error) & (error > 0)]
 
         def holds(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-            return ~(low > truth) & ~(high < truth)
+            # Leaving failed fits out would select the data sets that are fitted easily.
+            return good & ~(low > truth) & ~(high < truth)
 
         return CoverageSummary(
             toys=len(self),
@@ -166,8 +167,8 @@ class Toys:
             bias=(float(np.mean(estimate)) - truth) / rms if rms > 0 else 0.0,
             pull_mean=float(np.mean(pull)) if len(pull) else 0.0,
             pull_width=float(np.std(pull, ddof=1)) if len(pull) > 1 else 0.0,
-            coverage=Proportion.of(holds(ends[:, 0], ends[:, 1]), ONE_SIGMA),
-            coverage_two=Proportion.of(holds(ends[:, 2], ends[:, 3]), TWO_SIGMA),
+            coverage=Proportion.of(holds(self.ends[:, 0], self.ends[:, 1]), ONE_SIGMA),
+            coverage_two=Proportion.of(holds(self.ends[:, 2], self.ends[:, 3]), TWO_SIGMA),
         )
 
     @staticmethod

@@ -154,9 +154,11 @@ def _of_best(results: Results, judged: list[Judged], best: Summary, point: TrueP
     verdict = "no" if row.off or row.off_two else "yes, within the errors"
     if row.biased:
         verdict += ", and the estimate is biased" if verdict == "no" else ", though the estimate is biased"
+    failed = row.record.toys - row.record.converged
+    missed = f" ({failed} fits did not converge and count as misses)" if failed else ""
     said = (
-        f"At {point.label}, {name}: {verdict}; the 68.27 % intervals of {row.record.converged} "
-        f"pseudo-experiments hold the truth in {row.coverage} %, the 95.45 % intervals in "
+        f"At {point.label}, {name}: {verdict}; the 68.27 % intervals of {row.record.toys} "
+        f"pseudo-experiments{missed} hold the truth in {row.coverage} %, the 95.45 % intervals in "
         f"{row.coverage_two} %, and the estimate is off by {row.bias} of its spread"
     )
     width = row.width_to_bound
