@@ -222,3 +222,13 @@ def test_bad_requests_are_refused() -> None:
         cls(counting(), data, 1.0)
     with pytest.raises(FitError, match="unknown parameter of interest"):
         q0(counting(), data, "sigma")
+
+
+def test_a_limit_does_not_depend_on_the_range_of_the_parameter() -> None:
+    limits = []
+    for high in (10.0, 1e5, 1e7):
+        model = Model.from_templates(signal_strength(0.0, high), (), (), np.array([[5.0, 3.0], [50.0, 60.0]]))
+        limit = upper_limit(model, Data(np.array([52.0, 61.0]), ()))
+        assert limit.converged
+        limits.append([limit.observed, *limit.expected])
+    np.testing.assert_allclose(limits[1:], [limits[0]] * 2, rtol=1e-3)

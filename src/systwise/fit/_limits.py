@@ -19,8 +19,10 @@ from systwise.fit._printed import html_table, plain, text_table
 from systwise.fit._profile import poi_number
 from systwise.fit._profile_ratio import POINTS, not_below_zero, profile_ratio
 
-ROUNDS = 4
-"""Calls in the search for a limit, each with closer values than the one before."""
+ROUNDS = 4, 24
+"""Fewest and most calls in the search for a limit, each with closer values than the one before."""
+CLOSE = 1e-4
+"""Distance of the last tested values around a limit, relative to it: the range must not decide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,8 +198,8 @@ class UpperLimit:
 def upper_limit(model: Model, data: Data, level: float = 0.95, poi: int | str = 0) -> UpperLimit:
     """Return the values of the parameter of interest at which observed and expected CLs fall to `1 - level`.
 
-    Values from 0 to the end of the range are tested in one call, then those around each crossing, four
-    times; between the last values log CLs is taken as linear.
+    Values from 0 to the end of the range are tested in one call, then those around each crossing, until they
+    lie within 1e-4 of it; between the last values log CLs is taken as linear.
 
     Args:
         model: the model.
@@ -215,7 +217,10 @@ def upper_limit(model: Model, data: Data, level: float = 0.95, poi: int | str = 
     curves = 1 + len(BANDS)
     brackets = np.tile([[0.0, high]], (curves, 1))
     crossed, good, limits = np.ones(curves, dtype=bool), True, np.full(curves, np.nan)
-    for turn in range(ROUNDS):
+    narrow = False
+    for turn in range(ROUNDS[1]):
+        if narrow and turn >= ROUNDS[0]:
+            break
         points = np.linspace(0, high, POINTS) if turn == 0 else _inside(brackets)
         tested = _cls(model, both, points, number)
         good = good and tested.converged
@@ -226,8 +231,12 @@ def upper_limit(model: Model, data: Data, level: float = 0.95, poi: int | str = 
             crossed[k] = place is not None
             if place is not None:
                 brackets[k], limits[k] = place
+        narrow = bool(np.all(np.diff(brackets[crossed])[:, 0] <= CLOSE * np.abs(limits[crossed])))
     numbers = [float(limit) if flag else None for limit, flag in zip(limits, crossed, strict=True)]
     notes = ["converged" if good else "NOT converged: a fit at a tested value or a free one"]
+    if not narrow:
+        good = False
+        notes[0] = f"NOT converged: tested values lie more than {CLOSE:g} of a limit apart; narrow the range of {name}"
     if not crossed.all():
         words = ["observed", *(f"expected {n:+d} sigma" for n in BANDS)]
         missing = ", ".join(word for word, flag in zip(words, crossed, strict=True) if not flag)
