@@ -7,8 +7,7 @@ import pytest
 from scipy.special import gammaln
 
 from systwise.errors import ConfigError, DataError, FitError, TemplateError
-from systwise.fit import CONVENTIONS, Data, Model, asimov, moving_asimov, stack, study_auxiliary
-from systwise.fit._likelihood import evaluate
+from systwise.fit import CONVENTIONS, Data, Model, asimov, fit, moving_asimov, stack, study_auxiliary
 from systwise.parameters import Components, CountsConstraint, GaussianConstraint, Nuisance, signal_strength
 
 ANCHORS = tuple(np.linspace(-2.0, 2.0, 9).tolist())
@@ -54,21 +53,15 @@ def test_conventions_differ_by_the_stated_terms_in_the_counts() -> None:
 def test_gradient_and_hessian_of_a_moving_likelihood_are_the_automatic_ones(convention: str) -> None:
     moving = model(convention=convention, moving=True)
     data = moving_asimov(moving, 1.0, 0.4, templates()[::-1])
-    lik, observed = moving.likelihood(), moving.observed(data.batch())
-
-    def value(x: jax.Array) -> jax.Array:
-        return evaluate(lik, observed, [x[0].reshape(1, 1)], [x[1].reshape(1, 1)], ())[0][0, 0]
-
-    def written_out(x: jax.Array) -> tuple:
-        return evaluate(lik, observed, [x[0].reshape(1, 1)], [x[1].reshape(1, 1)], (0, 1))
-
+    lik = moving.likelihood()
+    observed = jax.tree.map(lambda leaf: leaf[0], moving.observed(data.batch()))
     with jax.enable_x64(True):
         x = jnp.array([1.3, 0.45])
-        found, gradient, hessian = jax.jit(written_out)(x)
-        assert float(found[0, 0]) == pytest.approx(float(jax.jit(value)(x)), abs=1e-9)
-        np.testing.assert_allclose([g[0, 0] for g in gradient], jax.jit(jax.grad(value))(x), rtol=1e-9, atol=1e-9)
-        automatic = jax.jit(jax.hessian(value))(x)
-        np.testing.assert_allclose([[h[0, 0] for h in row] for row in hessian], automatic, rtol=1e-8, atol=1e-8)
+        found = jax.jit(lik.terms)(observed, x)
+        value = jax.jit(lambda x: lik.value(observed, x))
+        assert float(found.value) == pytest.approx(float(value(x)), abs=1e-9)
+        np.testing.assert_allclose(found.gradient, jax.grad(value)(x), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found.hessian, jax.hessian(value)(x), rtol=1e-8, atol=1e-8)
 
 
 def test_a_belief_stays_at_the_nominal_value_and_a_measurement_follows_the_true_one() -> None:
@@ -138,7 +131,7 @@ def test_wrong_shapes_and_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown convention 'saturated'"):
         model(convention="saturated")
     with pytest.raises(FitError, match="grid"):
-        model().starts(np.ones((3, 2)))
+        fit(model(), asimov(model(), 1.0, 0.0), grid=np.ones((3, 2)))
 
 
 def test_bad_data_are_refused() -> None:

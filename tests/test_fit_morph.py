@@ -8,7 +8,8 @@ from scipy.special import digamma, gammaln, polygamma
 from scipy.stats import norm
 
 from systwise.fit import build_joint_morph, build_morph
-from systwise.fit._gamma import log_gamma_jet
+from systwise.fit.likelihood import stack_curves
+from systwise.fit.likelihood._gamma import log_gamma_jet
 
 
 def toy_contents(true: float, hypothesis: float, bins: int) -> np.ndarray:
@@ -62,23 +63,48 @@ def test_several_nuisances_multiply_as_ratios() -> None:
     assert morph([0.7, 3.3])[1, 1] == 0
 
 
-def test_derivatives_agree_with_automatic_ones() -> None:
+def test_derivatives_of_curves_agree_with_automatic_ones() -> None:
     generator = np.random.default_rng(1)
     anchors = [np.linspace(0, 1, 6), np.linspace(-1, 1, 5)]
     contents = [generator.uniform(1, 5, size=(6, 2, 3)), generator.uniform(1, 5, size=(5, 2, 3))]
-    morph = build_morph(anchors, [0.5, 0.0], contents)
+    morph = build_morph(anchors, [0.5, 0.0], contents, [(-0.5, 1.0), (-1.0, 3.0)])
     with jax.enable_x64(True):
-
-        def value(z: jax.Array) -> jax.Array:
-            return morph.jet([z[0].reshape(1, 1), z[1].reshape(1, 1)])[0][..., 0, 0]
-
-        point = jnp.array([0.37, -0.21])
-        _, first, second = morph.jet([point[0].reshape(1, 1), point[1].reshape(1, 1)])
-        slopes, curvatures = jax.jacfwd(value)(point), jax.jacfwd(jax.jacfwd(value))(point)
-        for i in range(2):
-            np.testing.assert_allclose(first[i][..., 0, 0], slopes[..., i], rtol=1e-10)
+        curves = stack_curves(morph.ratios, [0, 1], (2, 3), 3, 1.0)
+        assert curves is not None
+        for z in ([0.37, -0.21], [-0.3, 2.1], [0.9, 0.8]):
+            point = jnp.array(z)
+            values, slopes, bends = curves.log_jet(point)
+            np.testing.assert_allclose(morph.base * np.prod(values, axis=0), morph(z), rtol=1e-12)
+            automatic = jax.jacfwd(curves.values)(point)
+            second = jax.jacfwd(jax.jacfwd(curves.values))(point)
             for j in range(2):
-                np.testing.assert_allclose(second[i][j][..., 0, 0], curvatures[..., i, j], rtol=1e-9, atol=1e-9)
+                np.testing.assert_allclose(slopes[j] * values[j], automatic[j, ..., j], rtol=1e-10)
+                np.testing.assert_allclose(bends[j] * values[j], second[j, ..., j, j], rtol=1e-9, atol=1e-9)
+            plain = curves.jet(point)
+            np.testing.assert_allclose(plain.first[1], automatic[1, ..., 1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("reach", [1.0, 5.0])
+def test_between_anchors_that_rise_a_curve_rises_and_stays_positive(reach: float) -> None:
+    """A parabola through the roots of 0.01, 1 and 100 is zero at -0.25."""
+    contents = np.array([0.01, 1.0, 100.0])[:, None, None]
+    morph = build_morph([(-1.0, 0.0, 1.0)], [0.0], [contents], ranges=[(-reach, reach)])
+    found = np.array([morph([z])[0, 0] for z in np.linspace(-reach, reach, 501)])
+    assert np.all(np.diff(found) > 0)
+    assert found.min() >= 0.01**reach * 0.999999
+    np.testing.assert_allclose([morph([z])[0, 0] for z in (-1, 0, 1)], contents.ravel(), rtol=1e-12)
+
+
+def test_a_content_that_is_empty_at_the_nominal_point_keeps_its_template_whatever_the_order_of_nuisances() -> None:
+    base = np.array([[0.0, 7.0]])
+    fills = np.stack([base, base, base + np.array([[3.0, 0.5]])])
+    other = np.stack([0.9 * base, base, 1.1 * base])
+    anchors = [(-1.0, 0.0, 1.0)] * 2
+    one = build_morph(anchors, [0.0, 0.0], [fills, other])
+    two = build_morph(anchors, [0.0, 0.0], [other, fills])
+    np.testing.assert_allclose(one([1.0, 0.0]), [[3.0, 7.5]], rtol=1e-12)
+    for z in ([0.7, -0.4], [1.0, 1.0], [-1.0, 0.3]):
+        np.testing.assert_allclose(one(z), two(z[::-1]), rtol=1e-12)
 
 
 def test_log_gamma_and_its_derivatives_agree_with_scipy() -> None:
@@ -102,5 +128,4 @@ def test_contents_go_on_as_exponentials_beyond_the_anchors():
     np.testing.assert_allclose(morph([-2.5])[0], [90.0 * 0.9**1.5, 4.0 * 2**1.5], rtol=1e-12)
     np.testing.assert_array_equal(same([0.37]), plain([0.37]))
     grid = build_joint_morph([(-1.0, 0.0, 1.0)] * 2, [0.0, 0.0], np.stack([contents] * 3), [(-1.0, 1.0), (-2.5, 3.0)])
-    point = [jnp.full((1, 1), 0.3), jnp.full((1, 1), 2.2)]
-    np.testing.assert_allclose(np.asarray(grid.log_jet(point)[0])[..., 0, 0], morph([2.2]), rtol=1e-4)
+    np.testing.assert_allclose(grid([0.3, 3.0]), morph([3.0]), rtol=1e-12, atol=1e-12)

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax
 import numpy as np
 import pytest
 from iminuit import Minuit
@@ -14,8 +15,6 @@ from systwise.errors import FitError
 from systwise.fit import (
     Data,
     Model,
-    _ends,
-    _minimum,
     asimov,
     fit,
     fit_many,
@@ -24,7 +23,6 @@ from systwise.fit import (
     profile_many,
     stack,
 )
-from systwise.fit import _profile as profile_module
 from systwise.parameters import GaussianConstraint, Nuisance, signal_strength, uniform_anchors
 
 NOMINAL, REACH, NOISE = math.pi / 4, 3 * math.pi / 8, 0.7
@@ -319,16 +317,20 @@ def test_new_templates_and_data_do_not_compile_again() -> None:
     profile(models[0], toy_data(models[0], 1.0), values)
     fit(models[0], toy_data(models[0], 1.0))
 
-    def compiled() -> list[int]:
-        functions = (profile_module._profile, _minimum.find_minimum, _ends.find_ends)
-        return [function._cache_size() for function in functions]
+    compilations: list[str] = []
 
-    before = compiled()
+    def listen(event: str, duration: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            compilations.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     for model in models:
         for true in (0.9, 1.2):
             profile(model, toy_data(model, true), values + 0.01)
             fit(model, toy_data(model, true))
-    assert compiled() == before
+    assert compilations == []
+    jax.jit(lambda x: 3 * x + 1)(np.arange(7.0))
+    assert compilations
 
 
 def test_an_estimate_pushed_out_of_the_nuisances_range_is_flagged() -> None:

@@ -23,7 +23,6 @@ from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._trade_off import binned_auc
 
-ROOM = 17
 ALTERNATIVE = (0.8, 0.2)
 
 
@@ -46,8 +45,8 @@ def rate_only(events: float, scale: float = 0.3, interference: float = 2.2) -> C
     )
 
 
-def likelihoods(*channels: ChannelTable, told: str = "sample", room: int = ROOM) -> HypothesisTests:
-    return HypothesisTests(channels, told=told, room=room)
+def likelihoods(*channels: ChannelTable, told: str = "sample") -> HypothesisTests:
+    return HypothesisTests(channels, told=told)
 
 
 def q_of(tests: HypothesisTests, theta: tuple[float, float], scale: str) -> float:
@@ -144,12 +143,6 @@ def test_independent_channels_add() -> None:
 
 
 @pytest.mark.slow
-def test_the_room_has_no_influence() -> None:
-    hj = table("hj")
-    wide, narrow = likelihoods(hj), likelihoods(hj, room=0)
-    assert q_of(wide, ALTERNATIVE, "profiled") == pytest.approx(q_of(narrow, ALTERNATIVE, "profiled"), rel=1e-8)
-
-
 def test_a_hypothesis_agrees_with_its_own_data_at_any_scale() -> None:
     tests = likelihoods(table("hj"))
     for z in (-1.0, 0.3, 1.0):

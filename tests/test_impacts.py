@@ -11,11 +11,11 @@ import pytest
 
 from systwise.errors import FitError
 from systwise.fit import Data, Model, asimov, fit
-from systwise.fit._auxiliary_shifts import centres, prefit_widths, shifts_of
-from systwise.fit._best_factors import best_factors, frozen_factors
-from systwise.fit._impacts import impacts
-from systwise.fit._pulls import pulls
-from systwise.fit._split import stat_syst_split
+from systwise.fit.model._best_factors import best_factors, frozen_factors
+from systwise.fit.results._auxiliary_shifts import centres, prefit_widths, shifts_of
+from systwise.fit.results._impacts import impacts
+from systwise.fit.results._pulls import pulls
+from systwise.fit.results._split import stat_syst_split
 from systwise.parameters import (
     AsymmetricGaussianConstraint,
     CorrelatedGaussian,
@@ -68,7 +68,7 @@ def algebra(model: Model, correlated: bool) -> tuple[float, np.ndarray, float]:
     """Return total variance, response of mu to the centres, and statistical variance, by least squares."""
     jacobian = model.templates({}).T  # by mu, a, b, c at nominal values
     nu = jacobian.sum(axis=1)
-    delta = np.zeros(4) if model.variance is None else model.variance * nu**2
+    delta = np.zeros(4) if model.variance is None else model.factor_variance(1.0, {}) * nu**2
     precision = np.zeros((4, 4))
     covariance = np.diag([WIDTHS[n] ** 2 for n in "abc"])
     if correlated:

@@ -11,8 +11,8 @@ import pytest
 
 from systwise.errors import ConfigError
 from systwise.fit import Data, Model, asimov, fit, histfactory_data, histfactory_model
-from systwise.fit._best_factors import best_factors
-from systwise.fit._referee import referee
+from systwise.fit.model._best_factors import best_factors
+from systwise.fit.results._referee import referee
 from systwise.parameters import (
     AsymmetricGaussianConstraint,
     Components,

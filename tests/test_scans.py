@@ -7,7 +7,7 @@ import pytest
 
 from systwise.errors import FitError
 from systwise.fit import Model, asimov, fit, profile
-from systwise.fit._scan2d import profile_2d, profile_parameter, rise_at
+from systwise.fit.inference._scan2d import profile_2d, profile_parameter, rise_at
 from systwise.parameters import GaussianConstraint, Normalisation, Nuisance, signal_strength
 from test_fit_toy import NOMINAL, toy, toy_data
 

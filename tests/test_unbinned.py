@@ -13,7 +13,7 @@ from iminuit import Minuit
 from scipy.optimize import minimize_scalar
 
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
-from systwise.errors import DataError, FitError, TemplateError
+from systwise.errors import ConfigError, DataError, FitError, TemplateError
 from systwise.fit import (
     UnbinnedData,
     UnbinnedModel,
@@ -22,7 +22,7 @@ from systwise.fit import (
     fit_unbinned_many,
     unbinned_nll,
 )
-from systwise.fit._unbinned import unbinned_derivatives
+from systwise.fit.inference._unbinned import unbinned_derivatives
 from systwise.parameters import (
     ChebyshevBasis,
     Components,
@@ -241,7 +241,7 @@ def test_bad_input_is_named():
         UnbinnedData(np.zeros((3, 2, 4)), basis, np.ones(3), ())
     with pytest.raises(TemplateError, match="shapes"):
         UnbinnedModel.from_yields(CASE.components, CASE.nuisances, (), np.ones((3, 2)))
-    with pytest.raises(FitError, match="no such nuisance"):
+    with pytest.raises(ConfigError, match="no such nuisance"):
         UnbinnedModel.from_yields(signal_strength(), (), (GaussianConstraint("x", 1.0),), np.ones(2))
     with pytest.raises(DataError, match="auxiliary"):
         fit_unbinned(MODEL, UnbinnedData(np.zeros((3, 2, 2)), basis, np.ones(3), ()))

@@ -242,17 +242,21 @@ class _Writer:
         )
 
     def add_simulation(self, channel: str) -> None:
-        """Add the `staterror` of every simulated sample, so that each bin has our relative uncertainty."""
+        """Add the `staterror` of every simulated sample, so that each bin has our relative uncertainty.
+
+        A workspace's does not follow the parameters of interest: it is that of the nominal point.
+        """
         model = self.model
         if model.variance is None:
             return
-        simulated = np.ones_like(self.nominal) if model.simulated is None else model.simulated[:, : model.bins]
+        simulated = np.ones_like(self.nominal) if model.simulated is None else model.simulated
         own = np.abs(self.nominal) * simulated
         total = own.sum(axis=0)
         share = np.divide(own, total, out=np.zeros_like(own), where=total > 0)
         # pyhf adds the samples' errors in quadrature and divides by the sum of their contents.
         signed = np.abs((self.nominal * simulated).sum(axis=0))
-        errors = np.sqrt(model.variance[: model.bins] * share) * signed
+        variance = model.factor_variance(model.components.nominal, {})
+        errors = np.sqrt(variance * share) * signed
         for k in np.flatnonzero(simulated.any(axis=1)):
             modifier = {"name": f"simulation_{channel}", "type": "staterror", "data": errors[k].tolist()}
             self.samples[k]["modifiers"].append(modifier)

@@ -9,8 +9,8 @@ and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_lim
 protocol; `referee` to have iminuit check a fit.
 """
 
-from systwise.fit._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
-from systwise.fit._coverage import (
+from systwise.fit.inference._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
+from systwise.fit.inference._coverage import (
     ONE_SIGMA,
     TWO_SIGMA,
     CoverageSummary,
@@ -18,28 +18,27 @@ from systwise.fit._coverage import (
     Toys,
     fair_universe_score,
 )
-from systwise.fit._data import Data, asimov, moving_asimov, stack, study_auxiliary
-from systwise.fit._effects import ExponentialFactor, LinearFactor
-from systwise.fit._fit import fit, fit_many
-from systwise.fit._histfactory import histfactory_data, histfactory_model
-from systwise.fit._histograms import histogram_model
-from systwise.fit._impacts import Impact, Impacts, impacts
-from systwise.fit._joint_morph import JointMorph, build_joint_morph
-from systwise.fit._likelihood import CONVENTIONS, Convention
-from systwise.fit._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
-from systwise.fit._model import Model
-from systwise.fit._morph import Morph, build_morph
-from systwise.fit._profile import Profile, profile, profile_many
-from systwise.fit._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
-from systwise.fit._pulls import Pull, Pulls, pulls
-from systwise.fit._referee import Referee, referee
-from systwise.fit._result import FitResult, FitResults, SecondMinimum
-from systwise.fit._scan2d import Profile2D, profile_2d, profile_parameter
-from systwise.fit._split import Frozen, Split, stat_syst_split
-from systwise.fit._surface import nll_at
-from systwise.fit._unbinned import fit_unbinned, fit_unbinned_many, unbinned_derivatives, unbinned_nll
-from systwise.fit._unbinned_model import UnbinnedData, UnbinnedModel
-from systwise.fit._unbinned_tables import fit_log_ratios, tabulate
+from systwise.fit.inference._fit import fit, fit_many
+from systwise.fit.inference._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
+from systwise.fit.inference._profile import Profile, profile, profile_many
+from systwise.fit.inference._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
+from systwise.fit.inference._scan2d import Profile2D, profile_2d, profile_parameter
+from systwise.fit.inference._surface import nll_at
+from systwise.fit.inference._unbinned import fit_unbinned, fit_unbinned_many, unbinned_derivatives, unbinned_nll
+from systwise.fit.inference._unbinned_tables import fit_log_ratios, tabulate
+from systwise.fit.interop._histfactory import histfactory_data, histfactory_model
+from systwise.fit.interop._histograms import histogram_model
+from systwise.fit.likelihood import CONVENTIONS, Convention
+from systwise.fit.model._data import Data, asimov, moving_asimov, stack, study_auxiliary
+from systwise.fit.model._effects import ExponentialFactor, LinearFactor
+from systwise.fit.model._model import Model
+from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
+from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
+from systwise.fit.results._impacts import Impact, Impacts, impacts
+from systwise.fit.results._pulls import Pull, Pulls, pulls
+from systwise.fit.results._referee import Referee, referee
+from systwise.fit.results._result import FitResult, FitResults, SecondMinimum
+from systwise.fit.results._split import Frozen, Split, stat_syst_split
 
 __all__ = [
     "CONVENTIONS",

@@ -111,7 +111,7 @@ class GaussianConstraint(AbstractConstraint):
     """`nll = (z - centre)^2 / (2 width^2)`; the auxiliary datum is the centre."""
 
     nuisance: str = eqx.field(static=True)
-    width: float = eqx.field(static=True)
+    width: float
     measured: ClassVar[bool] = False
 
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
@@ -208,7 +208,7 @@ class LogNormalConstraint(AbstractConstraint):
     """
 
     nuisance: str = eqx.field(static=True)
-    kappa: float = eqx.field(static=True)
+    kappa: float
     measured: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
@@ -221,12 +221,12 @@ class LogNormalConstraint(AbstractConstraint):
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
         """Return half the squared pull of ln z; infinite where z is not positive."""
         safe = jnp.where(z > 0, z, 1.0)
-        pull = (jnp.log(safe) - auxiliary[0]) / np.log(self.kappa)
+        pull = (jnp.log(safe) - auxiliary[0]) / jnp.log(self.kappa)
         return jnp.where(z > 0, 0.5 * pull**2, jnp.inf)
 
     def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
         """Draw ln centre from N(ln z, ln kappa)."""
-        return (jnp.log(z) + np.log(self.kappa) * jax.random.normal(key, (), jnp.result_type(float)))[None]
+        return (jnp.log(z) + jnp.log(self.kappa) * jax.random.normal(key, (), jnp.result_type(float)))[None]
 
     def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
         """Return `[ln z]`."""
@@ -234,7 +234,7 @@ class LogNormalConstraint(AbstractConstraint):
 
     def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
         """Return 1 / (z ln kappa)^2."""
-        return 1 / (z * np.log(self.kappa)) ** 2
+        return 1 / (z * jnp.log(self.kappa)) ** 2
 
     def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
         """Return the observed centre, which may lie beyond `span`."""
@@ -249,8 +249,8 @@ class AsymmetricGaussianConstraint(AbstractConstraint):
     """
 
     nuisance: str = eqx.field(static=True)
-    down: float = eqx.field(static=True)
-    up: float = eqx.field(static=True)
+    down: float
+    up: float
     measured: ClassVar[bool] = False
 
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:

@@ -112,13 +112,11 @@ class HypothesisTests:
         channels: histograms of the processes that are combined; their anchors of the scale are the same.
         reach: largest |z| of the scale.
         told: cross section that scores are told (see `SignificanceSettings`).
-        room: number of bins to compile for, shared by all sets of channels.
     """
 
     channels: tuple[ChannelTable, ...]
     reach: float = 3.0
     told: Told = "sample"
-    room: int = 0
 
     def __post_init__(self) -> None:
         """Refuse channels that cannot share a scale.
@@ -186,7 +184,7 @@ class HypothesisTests:
             half = 0.5 * np.concatenate(own, axis=1)
             arrays.append(np.stack([half, half], axis=1))
         constraints = [GaussianConstraint(word, 1.0) for word in words]
-        return Model.from_templates(_ALONE, nuisances, constraints, arrays, "deviance", room=self.room)
+        return Model.from_templates(_ALONE, nuisances, constraints, arrays, "deviance")
 
     def _separate(self, scale: Scale) -> bool:
         return scale == "uncorrelated" and len(self.channels) > 1

@@ -24,7 +24,7 @@ from systwise.fit import (
     upper_limit,
 )
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
-from systwise.study._measure import Setup, build_model, cells_room, study_data
+from systwise.study._measure import Setup, build_model, study_data
 from systwise.study._plan import Plan
 from systwise.study._plotdata import PlaneScan
 from systwise.templates import Templates
@@ -54,9 +54,8 @@ def beside(plan: Plan) -> bool:
 
 
 def examined_model(plan: Plan, templates: Templates) -> Model:
-    """Return the likelihood that is taken apart: the measurement's, all in one size, so that one compilation serves."""
-    included = None if beside(plan) else True
-    return build_model(plan, templates, plan.settings.fit.conventions[0], included, cells_room(templates.bins))
+    """Return the likelihood that is taken apart: the measurement's."""
+    return build_model(plan, templates, plan.settings.fit.conventions[0], not beside(plan))
 
 
 def examine(plan: Plan, model: Model, point: dict[str, float]) -> None:

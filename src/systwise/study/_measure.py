@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
-from systwise.study._binning import uniform_bins
 from systwise.study._exhibits import background_shift
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
@@ -41,36 +40,15 @@ class Setup:
     joint: JointBinning | None = None
 
 
-def room(plan: Plan, own: int = 0) -> int:
-    """Return the bins to compile for: one compilation serves every binning of the study with at most so many bins.
-
-    Args:
-        plan: the study.
-        own: bins of an observable that brings its own.
-    """
-    bins = plan.settings.binning.optimised or plan.case.defaults.optimised_bins
-    return 16 * -(-max(bins, uniform_bins(plan.settings.binning, plan.case), own) // 16)
-
-
-def cells_room(bins: int) -> int:
-    """Return the cells to compile for, a power of two from 128."""
-    return max(128, 2 ** math.ceil(math.log2(bins)))
-
-
-def build_model(
-    plan: Plan, templates: Templates, convention: Convention, simulation: bool | None, bins: int | None = None
-) -> Model:
+def build_model(plan: Plan, templates: Templates, convention: Convention, simulation: bool) -> Model:
     """Return the likelihood of the templates.
 
     Args:
         plan: the study.
         templates: expected counts.
         convention: terms in the data alone.
-        simulation: give every bin a simulation factor (Barlow-Beeston lite); without it the factors are
-            there with no width, so that both share one compilation. None: no factors at all.
-        bins: number of bins to compile for; by the kind of observable where None.
+        simulation: give every bin a simulation factor (Barlow-Beeston lite).
     """
-    variances = nominal_variances(templates, plan.nuisances)
     return Model.from_templates(
         plan.case.components,
         plan.nuisances,
@@ -78,9 +56,8 @@ def build_model(
         list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
-        room=bins or (cells_room(templates.bins) if templates.observable == "anchored" else room(plan, templates.bins)),
         normalisations=plan.case.normalisations,
-        variances=None if simulation is None else variances if simulation else np.zeros_like(variances),
+        variances=nominal_variances(templates, plan.nuisances) if simulation else None,
     )
 
 

@@ -23,7 +23,6 @@ from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._store import Store
 from systwise.study._strength_scan import scan_trade_off
 from systwise.study._unit import Unit, run_waiting
-from systwise.study._warmup import start_compiling
 
 
 def run_study(
@@ -65,14 +64,11 @@ def run_study(
         manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
         channels = channel_plans(plan, progress)
         place = place_of(scheduler, case, settings, channels)
-        compiling = start_compiling(plan) if scheduler is None else None
         try:
             study = _Study(plan, store, place, manifest, command, start)
             return study.run(channels, progress)
         finally:
             place.close()
-            if compiling is not None:
-                compiling.join()
     finally:
         store.close()
 

@@ -90,25 +90,24 @@ def significance_study(
     if not line:
         raise ConfigError("significance: no tested point lies on the blind line; add 0 to offsets and values to c_g")
     sets = [(name,) for name in names] + ([tuple(names)] if 1 < len(names) <= MOST_NUISANCES else [])
-    room = max(sum(table.bins for table in channels.values()) for channels in tables.values())
     expected = tuple(_channel(table) for table in next(iter(tables.values())).values())
     found = SignificanceResults(channels=expected)
     benchmark: Couplings = ()
     for number, (strategy, channels) in enumerate(tables.items()):
         progress(f"significance {strategy}", number, len(tables))
         for chosen in sets:
-            tests = HypothesisTests(tuple(channels[n] for n in chosen), settings.reach, settings.told, room)
+            tests = HypothesisTests(tuple(channels[n] for n in chosen), settings.reach, settings.told)
             found = found.joined(_tested(tests, settings, strategy, seed))
         if number == 0:
             benchmark = _benchmark(found.significances, "+".join(sets[-1]), settings.toy_significance)
             for chosen in sets if settings.toys else []:
-                tests = HypothesisTests(tuple(channels[n] for n in chosen), settings.reach, settings.told, room)
+                tests = HypothesisTests(tuple(channels[n] for n in chosen), settings.reach, settings.told)
                 check = _toy_check(tests, benchmark, settings, strategy, seed)
                 found = dataclasses.replace(found, toys=(*found.toys, check))
         if any(len(channels[name].s_values) > 1 for name in names):
             for chosen in sets:
                 own = tuple(channels[n] for n in chosen)
-                checks = tuple(_told_check(own, settings, told, benchmark, strategy, seed, room) for told in TOLD)
+                checks = tuple(_told_check(own, settings, told, benchmark, strategy, seed) for told in TOLD)
                 found = dataclasses.replace(found, told=(*found.told, *checks))
         for name in names:
             strength = (strengths or {}).get(strategy)
@@ -156,10 +155,9 @@ def _told_check(
     theta: Couplings,
     strategy: str,
     seed: int,
-    room: int,
 ) -> ToldCheckRecord:
     """Test one point with scores that are told `told`."""
-    tests = HypothesisTests(channels, settings.reach, told, room)
+    tests = HypothesisTests(channels, settings.reach, told)
     scales: tuple[Scale, ...] = ("fixed", "profiled")
     try:
         minima = [tests.lowest(theta, tests.counts(STANDARD_MODEL)[None], scale) for scale in scales]

@@ -1,0 +1,1 @@
+"""Fits, profiles, intervals, tests of hypotheses, pseudo-experiments."""

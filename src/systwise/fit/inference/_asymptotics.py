@@ -1,0 +1,208 @@
+"""Test statistics for discovery and exclusion, and the significances that follow from their asymptotic forms.
+
+Formulae of Cowan, Cranmer, Gross and Vitells, arXiv:1007.1727. What to use when: `q0` for a discovery and
+`expected_significance` for its expectation; `q_mu_tilde` for one tested value; `cls` and `upper_limit`
+(`_limits`) for exclusion. Below zero the estimate counts as zero, whatever the parameter's range allows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64
+from scipy.stats import norm
+
+from systwise.fit.inference._engine import poi_number
+from systwise.fit.inference._profile_ratio import profile_ratio
+from systwise.fit.model._data import Data, Values, asimov
+from systwise.fit.model._model import Model
+from systwise.fit.results._printed import html_table, plain, text_table
+
+BANDS = (-2, -1, 0, 1, 2)
+"""Standard deviations of the bands around an expected median."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Discovery:
+    """Test of the background-only hypothesis; arrays have a leading axis of data sets where they were stacked.
+
+    Attributes:
+        poi: name of the parameter of interest.
+        q0: eq. 12: `2 (NLL(0) - NLL(estimate))`, zero for an estimate below zero.
+        estimate: the estimate, not below zero.
+        converged: the fits can be believed.
+    """
+
+    poi: str
+    q0: Float64[np.ndarray, "*data"]
+    estimate: Float64[np.ndarray, "*data"]
+    converged: Bool[np.ndarray, "*data"]
+
+    @property
+    def significance(self) -> Float64[np.ndarray, "*data"]:
+        """`Z = sqrt(q0)`, eq. 53."""
+        return np.asarray(np.sqrt(self.q0))
+
+    @property
+    def p_value(self) -> Float64[np.ndarray, "*data"]:
+        """Probability of such a significance or more without signal, eq. 52; one half where there is no excess."""
+        return np.asarray(norm.sf(self.significance))
+
+    @property
+    def verdict(self) -> str:
+        """Whether to believe it, in a sentence."""
+        notes = [said(self.converged)]
+        none = np.sum(np.asarray(self.q0) == 0)
+        if none:
+            notes.append("no excess" if np.ndim(self.q0) == 0 else f"{none} data sets without an excess")
+        return "; ".join(notes)
+
+    def _cells(self) -> list[tuple[str, str]]:
+        rows = (
+            (f"{self.poi}, not below 0", self.estimate),
+            ("q0", self.q0),
+            ("significance", self.significance),
+            ("p-value", self.p_value),
+        )
+        return [(name, spread(values)) for name, values in rows]
+
+    @property
+    def _foot(self) -> list[str]:
+        return [f"verdict: {self.verdict}"]
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return text_table(("discovery", "value"), self._cells(), self._foot)
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            ("discovery", "value"), self._cells(), [f"verdict: {self.verdict}"], bool(np.all(self.converged))
+        )
+
+
+def q0(model: Model, data: Data, poi: int | str = 0) -> Discovery:
+    """Test the background-only hypothesis on one data set or a stack of them.
+
+    Args:
+        model: the model.
+        data: one data set or a stack.
+        poi: number or name of the parameter of interest, whose value 0 means no signal.
+
+    Raises:
+        FitError: no such parameter, or its range does not hold zero.
+    """
+    ratio = profile_ratio(model, data.batch(), [0.0], poi)
+    first = (...,) if data.stacked else (0,)
+    return Discovery(
+        poi=model.components.pois[poi_number(model, poi)],
+        q0=np.asarray(ratio.twice_rise[:, 0][first]),
+        estimate=np.asarray(ratio.best[first]),
+        converged=np.asarray(ratio.converged[first]),
+    )
+
+
+def q_mu_tilde(
+    model: Model, data: Data, mu: float | Sequence[float] | np.ndarray, poi: int | str = 0
+) -> Float64[np.ndarray, "*shape"]:
+    """Return the statistic for upper limits, eq. 16, for one data set or a stack.
+
+    With muhat the estimate: `2 (NLL(mu) - NLL(0))` for muhat < 0, `2 (NLL(mu) - NLL(muhat))` for
+    0 <= muhat <= mu, and 0 above. NaN where a fit cannot be believed.
+
+    Args:
+        model: the model.
+        data: one data set or a stack.
+        mu: tested value, or several `[value]`.
+        poi: number or name of the parameter of interest.
+
+    Returns:
+        `[data, value]`; without axes for one data set and for one value.
+
+    Raises:
+        FitError: no such parameter, or a tested value that is negative or outside its range.
+    """
+    ratio = profile_ratio(model, data.batch(), np.atleast_1d(mu), poi)
+    q = np.where(ratio.converged[:, None], ratio.q_mu_tilde, np.nan)
+    q = q if np.ndim(mu) else q[:, 0]
+    return np.asarray(q if data.stacked else q[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpectedSignificance:
+    """Discovery significance that an experiment may expect.
+
+    Attributes:
+        poi: name of the parameter of interest.
+        value: its true value.
+        median: `Z_A = sqrt(q0)` of the Asimov data.
+        bands: at -2, -1, 0, 1, 2 standard deviations: `max(0, Z_A + N)`.
+        converged: the fits can be believed.
+        verdict: in a sentence.
+    """
+
+    poi: str
+    value: float
+    median: float
+    bands: tuple[float, float, float, float, float]
+    converged: bool
+    verdict: str
+
+    def _cells(self) -> list[tuple[str, str]]:
+        cells = [(f"{number:+d} sigma", plain(value)) for number, value in zip(BANDS, self.bands, strict=True)]
+        cells[2] = ("median", plain(self.median))
+        return cells
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        heads = ("expected significance", f"{self.poi} = {self.value:g}")
+        return text_table(heads, self._cells(), [f"verdict: {self.verdict}"])
+
+    def _repr_html_(self) -> str:
+        heads = ("expected significance", f"{self.poi} = {self.value:g}")
+        return html_table(heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+
+
+def expected_significance(
+    model: Model, mu: float = 1.0, z: Values | None = None, poi: int | str = 0, data: Data | None = None
+) -> ExpectedSignificance:
+    """Return the median discovery significance and its bands from one Asimov data set (section 4.2 of the paper).
+
+    q0 of data with signal is the square of `(muhat / sigma)^2`, and muhat is normal around mu with sigma
+    `mu / Z_A`, so that Z is normal around `Z_A` with unit width.
+
+    Args:
+        model: the model.
+        mu: true value of the parameter of interest; others are nominal.
+        z: true nuisances; nominal where None.
+        poi: number or name of the parameter of interest.
+        data: the Asimov data, where they cannot be read off the templates (moving observable); replaces `z`.
+
+    Raises:
+        FitError: no such parameter, or a range that does not hold zero.
+    """
+    number = poi_number(model, poi)
+    name = model.components.pois[number]
+    if data is None:
+        data = asimov(model, {name: mu}, {} if z is None else z)
+    test = q0(model, data, number)
+    median = float(test.significance)
+    bands = tuple(max(0.0, median + number) for number in BANDS)
+    return ExpectedSignificance(name, mu, median, bands, bool(test.converged), test.verdict)  # type: ignore[arg-type]
+
+
+def said(converged: Bool[np.ndarray, "*data"]) -> str:
+    """Return the verdict on one fit or many."""
+    flags = np.atleast_1d(converged)
+    if flags.all():
+        return "converged"
+    return "NOT converged" if flags.size == 1 else f"NOT converged in {np.sum(~flags)} of {flags.size} data sets"
+
+
+def spread(values: Float64[np.ndarray, "*data"]) -> str:
+    """Return a number, or median and central 68 % of several."""
+    if np.ndim(values) == 0:
+        return plain(float(values))
+    low, middle, high = np.nanpercentile(values, [15.87, 50, 84.13])
+    return f"median {middle:.4g}, 68 % in [{low:.4g}, {high:.4g}]"

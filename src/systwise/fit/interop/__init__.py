@@ -1,0 +1,1 @@
+"""Models from elsewhere: workspaces of HistFactory, histograms of the UHI protocol."""

@@ -1,0 +1,134 @@
+"""Pulls and constraints: what the fit did to each nuisance, against what was known before."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from systwise.errors import FitError
+from systwise.fit.inference._fit import fit
+from systwise.fit.model._data import Data
+from systwise.fit.model._model import Model
+from systwise.fit.results._auxiliary_shifts import centres, prefit_widths
+from systwise.fit.results._printed import html_table, plain, signed, text_table
+from systwise.fit.results._result import FitResult
+
+HEADS = ("nuisance", "best fit", "sigma", "before", "pull", "constraint", "remark")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pull:
+    """One nuisance before and after the fit; None where a number does not exist.
+
+    Attributes:
+        nuisance: its name.
+        estimate: best-fit value, in the nuisance's own unit.
+        sigma: standard deviation after the fit, from the covariance.
+        centre: value that the auxiliary observation alone prefers; None for a free nuisance.
+        width: standard deviation before the fit, `information^-1/2` at the centre; None for a free nuisance.
+        remark: why a number is missing, empty where none is.
+    """
+
+    nuisance: str
+    estimate: float
+    sigma: float | None
+    centre: float | None
+    width: float | None
+    remark: str = ""
+
+    @property
+    def pull(self) -> float | None:
+        """`(estimate - centre) / width`."""
+        return None if self.centre is None or self.width is None else (self.estimate - self.centre) / self.width
+
+    @property
+    def constraint(self) -> float | None:
+        """`sigma / width`: 1 where the data say nothing, below 1 where they constrain the nuisance."""
+        return None if self.sigma is None or self.width is None else self.sigma / self.width
+
+
+@dataclasses.dataclass(frozen=True)
+class Pulls:
+    """Pulls of all nuisances of a fit.
+
+    Attributes:
+        rows: one a nuisance, in the model's order.
+        result: the fit that they belong to, with its verdict.
+    """
+
+    rows: tuple[Pull, ...]
+    result: FitResult
+
+    @property
+    def verdict(self) -> str:
+        """The fit's verdict."""
+        return self.result.verdict
+
+    def __getitem__(self, nuisance: str) -> Pull:
+        """Return the pull of one nuisance."""
+        for row in self.rows:
+            if row.nuisance == nuisance:
+                return row
+        known = ", ".join(row.nuisance for row in self.rows) or "none"
+        raise FitError(f"pulls: no nuisance '{nuisance}' (known: {known})")
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.nuisance,
+                plain(row.estimate),
+                plain(row.sigma, 3),
+                "free" if row.centre is None else f"{row.centre:.5g} +- {row.width:.3g}",
+                signed(row.pull, 3),
+                plain(row.constraint, 3),
+                row.remark,
+            )
+            for row in self.rows
+        ]
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.result.converged)
+
+
+def pulls(model: Model, data: Data, result: FitResult | None = None) -> Pulls:
+    """Return for each nuisance the best fit, the pull and the constraint.
+
+    Args:
+        model: the model.
+        data: one data set.
+        result: its fit; made here where None.
+
+    Raises:
+        FitError: a stack of data sets was given.
+    """
+    if data.stacked:
+        raise FitError(f"pulls: {len(data)} stacked data sets given; take one with data[i]")
+    result = fit(model, data) if result is None else result
+    centre = centres(model, data)
+    widths, sigmas = prefit_widths(model, centre), result.nuisance_sigma
+    rows = []
+    for j, nuisance in enumerate(model.nuisances):
+        known = bool(np.isfinite(widths[j]))
+        sigma, remark = sigmas[nuisance.name], ""
+        if nuisance.name in result.fixed:
+            remark = "held fixed"
+        elif nuisance.name in result.at_boundary:
+            remark = "at an end of its range" + ("" if known else ", nothing but the data constrains it")
+        elif sigma is None:
+            remark = "no curvature: nothing constrains it, or the Hessian is not positive"
+        rows.append(
+            Pull(
+                nuisance=nuisance.name,
+                estimate=result.estimates[nuisance.name],
+                sigma=sigma,
+                centre=float(centre[j]) if known else None,
+                width=float(widths[j]) if known else None,
+                remark=remark,
+            )
+        )
+    return Pulls(tuple(rows), result)
