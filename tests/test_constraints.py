@@ -20,6 +20,7 @@ from systwise.parameters import (
     NoConstraint,
     Normalisation,
     Nuisance,
+    PoissonConstraint,
     UniformConstraint,
     signal_strength,
 )
@@ -50,6 +51,7 @@ CONSTRAINTS = [
     LogNormalConstraint("rate", 1.04),
     AsymmetricGaussianConstraint("rate", 0.04, 0.04),
     CountsConstraint("rate", lambda z: 625.0 * z[None]),
+    PoissonConstraint("rate", 625.0),
     RootConstraint("rate", 0.02),
 ]
 SPAN = (0.5, 1.5)

@@ -157,14 +157,14 @@ def test_best_fit_equals_pyhf() -> None:
     assert result.nll + constants(theirs, values) == pytest.approx(0.5 * float(twice), abs=1e-6)
 
 
-def shape_factor(spec: dict) -> None:
-    spec["channels"][0]["samples"][0]["modifiers"].append({"name": "x", "type": "shapefactor", "data": None})
+def unknown_modifier(spec: dict) -> None:
+    spec["channels"][0]["samples"][0]["modifiers"].append({"name": "x", "type": "morphfactor", "data": None})
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (shape_factor, "shapefactor"),
+        (unknown_modifier, "morphfactor"),
         (lambda s: s["measurements"][0]["config"].update(poi="nothing"), "nothing"),
         (lambda s: s["channels"][0]["samples"][0]["data"].append(1.0), "bins"),
         (lambda s: s.update(measurements=[]), "measurement"),

@@ -10,6 +10,7 @@ from systwise.parameters._constraints import (
     GaussianConstraint,
     LogNormalConstraint,
     NoConstraint,
+    PoissonConstraint,
     UniformConstraint,
 )
 from systwise.parameters._normalisation import Normalisation
@@ -28,6 +29,7 @@ __all__ = [
     "NoConstraint",
     "Normalisation",
     "Nuisance",
+    "PoissonConstraint",
     "UniformConstraint",
     "chebyshev_basis",
     "signal_strength",

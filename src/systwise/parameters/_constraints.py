@@ -2,8 +2,9 @@
 
 Use `GaussianConstraint` for a calibration quoted as value and uncertainty (`AsymmetricGaussianConstraint`
 where up and down differ, `CorrelatedGaussian` for several at once), `LogNormalConstraint` for a positive
-scale, `CountsConstraint` for an auxiliary measurement whose counts are at hand, `UniformConstraint` for a
-range without preference, `NoConstraint` for a parameter that floats freely.
+scale, `CountsConstraint` for an auxiliary measurement whose counts are at hand (`PoissonConstraint` for a single one
+that is proportional), `UniformConstraint` for a range without preference, `NoConstraint` for a parameter that floats
+freely.
 """
 
 from __future__ import annotations
@@ -173,6 +174,39 @@ class CountsConstraint(AbstractConstraint):
         safe = np.where(here > 0, here, 1.0)
         above, below = (auxiliary * np.where(here > 0, np.maximum(there, 0) / safe, 1.0) for there in (up, down))
         return above, below
+
+
+class PoissonConstraint(AbstractConstraint):
+    """An auxiliary count whose expectation is proportional: `nll = scale z - n ln(scale z)`; the datum is n.
+
+    HistFactory's `shapesys`, where scale is `(content / uncertainty)^2` (CERN-OPEN-2012-016). n need not be whole.
+    """
+
+    nuisance: str = eqx.field(static=True)
+    scale: float
+    measured: ClassVar[bool] = False
+
+    def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
+        """Return the Poisson terms that depend on z."""
+        expected = self.scale * jnp.maximum(z, 1e-300)
+        return expected - jsp.xlogy(auxiliary[0], expected)
+
+    def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Draw a Poisson count."""
+        expected = jnp.asarray(self.scale * z)
+        return jax.random.poisson(key, expected, dtype=jnp.int32).astype(expected.dtype)[None]
+
+    def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
+        """Return `[scale z]`."""
+        return (self.scale * jnp.asarray(z))[None]
+
+    def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
+        """Return scale / z."""
+        return self.scale / z
+
+    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
+        """Return n / scale, which may lie beyond `span`."""
+        return float(auxiliary[0] / self.scale)
 
 
 class UniformConstraint(AbstractConstraint):

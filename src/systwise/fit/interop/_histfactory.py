@@ -2,26 +2,32 @@
 
 Use it to bring in an existing analysis, and to compare with pyhf number by number. Normalisation factors
 become parameters of interest (all float freely), `normsys` and `histosys` nuisances with a unit Gaussian
-constraint, `lumi` a factor with its own constraint, and `staterror` a simulation factor a bin that is
-profiled analytically instead of being a parameter (Barlow-Beeston lite with Gaussian constraints, as in
-HistFactory, CERN-OPEN-2012-016).
+constraint, `lumi` a factor with its own constraint, `shapesys` a factor a bin with a Poisson constraint,
+`shapefactor` one without, and `staterror` a simulation factor a bin that is profiled analytically instead of being a
+parameter (Barlow-Beeston lite with Gaussian constraints, as in HistFactory, CERN-OPEN-2012-016). What a measurement
+fixes is no parameter: its effect at the fixed value is part of the contents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from systwise.errors import ConfigError
+from systwise.fit.interop._histfactory_layout import Layout, chosen_measurement, observations
 from systwise.fit.model._data import Data
-from systwise.fit.model._effects import Effect, LinearFactor, added_shape, exponential_factor
+from systwise.fit.model._effects import AddedShape, Effect, LinearFactor, added_shape, exponential_factor
 from systwise.fit.model._model import Model
+from systwise.fit.model._model_parts import match_constraints
 from systwise.fit.model._morph import build_morph
-from systwise.parameters import AbstractConstraint, Components, GaussianConstraint, Nuisance
+from systwise.parameters import AbstractConstraint, Components, GaussianConstraint, Nuisance, PoissonConstraint
 
-KNOWN = ("normfactor", "normsys", "histosys", "staterror", "lumi")
+RANGE = (1e-10, 10.0)
+"""Range of a factor a bin, as pyhf suggests it."""
 
 
 def histfactory_model(
@@ -47,12 +53,16 @@ def histfactory_model(
     Raises:
         ConfigError: a modifier that this model does not have, or a workspace without what is needed.
     """
-    chosen = _measurement(workspace, measurement)
-    layout = _Layout(workspace)
+    chosen = chosen_measurement(workspace, measurement)
+    layout = Layout(workspace)
     configured = {entry["name"]: entry for entry in chosen["config"].get("parameters", [])}
-    pois = sorted(layout.factors, key=lambda name: name != chosen["config"]["poi"])
-    if chosen["config"]["poi"] not in layout.factors:
-        raise ConfigError(f"workspace: the parameter of interest '{chosen['config']['poi']}' scales no sample")
+    poi = chosen["config"]["poi"]
+    fixed = {name for name, entry in configured.items() if entry.get("fixed", False)}
+    if poi not in layout.factors:
+        raise ConfigError(f"workspace: the parameter of interest '{poi}' scales no sample")
+    if poi in fixed:
+        raise ConfigError(f"workspace: the parameter of interest '{poi}' is fixed; name another or let it float")
+    pois = sorted((name for name in layout.factors if name not in fixed), key=lambda name: name != poi)
     components = Components(
         names=tuple(layout.samples),
         pois=tuple(pois),
@@ -61,41 +71,76 @@ def histfactory_model(
         ranges=tuple(tuple(map(float, configured.get(name, {}).get("bounds", [[0, 10]])[0])) for name in pois),  # type: ignore[misc]
     )
     layout.check_expected()
+    # What is fixed multiplies the contents and whatever is added to them, or is added itself.
+    base, constant = layout.nominal.copy(), np.ones_like(layout.nominal)
+    for name in fixed.intersection(layout.factors):
+        own = [layout.samples.index(sample) for sample, names in layout.scaled.items() if name in names]
+        constant[own] *= float(configured[name].get("inits", [1.0])[0])
     nuisances: list[Nuisance] = []
     constraints: list[AbstractConstraint] = []
     effects: list[Effect] = []
-    for number, name in enumerate(layout.systematics):
-        nominal, width = 0.0, 1.0
+
+    def added(name: str, number: int) -> None:
+        """Add the effects of a parameter, or what they are worth where it is fixed."""
+        mine: list[Effect] = []
         if name in layout.lumi:
-            nominal = float(configured[name]["auxdata"][0])
-            width = float(configured[name]["sigmas"][0])
-        low, high = nominal - reach * width, nominal + reach * width
-        anchors = (low, nominal, high)
-        nuisances.append(Nuisance(name, nominal, (low, high), (low, high), anchors))
-        fixed = bool(configured.get(name, {}).get("fixed", False))
-        if fixed:
-            raise ConfigError(
-                f"workspace: parameter '{name}' is fixed; fix it in the fit instead (fit(..., fixed=...))"
-            )
-        constraints.append(GaussianConstraint(name, width))
-        if name in layout.lumi:
-            if nominal != 1:
-                raise ConfigError(
-                    f"workspace: '{name}' has auxdata {nominal:g}; a factor on yields must be 1 nominally"
-                )
-            effects.append(LinearFactor(layout.lumi[name], number))
+            mine.append(LinearFactor(layout.lumi[name], number))
         if name in layout.rates:
             up, down = layout.rates[name]
-            effects.append(exponential_factor(up, down, number, normsys))
+            mine.append(exponential_factor(up, down, number, normsys))
         if name in layout.shapes:
             up, down = layout.shapes[name]
-            effects.append(added_shape(layout.nominal, up, down, number, histosys))
+            mine.append(added_shape(layout.nominal, up, down, number, histosys))
+        if name not in fixed:
+            effects.extend(mine)
+            return
+        value = float(configured[name].get("inits", [1.0 if name in layout.lumi else 0.0])[0])
+        for effect in mine:
+            if effect.additive:
+                base[...] += effect.curve()(value)
+            else:
+                constant[...] *= effect.curve()(value)
+
+    for name in layout.systematics:
+        added(name, len(nuisances))
+        if name in fixed:
+            continue
+        entry = configured.get(name, {})
+        nominal, width = 0.0, 1.0
+        if name in layout.lumi:
+            if "auxdata" not in entry or "sigmas" not in entry:
+                raise ConfigError(f"workspace: '{name}' needs auxdata and sigmas among the measurement's parameters")
+            nominal, width = float(entry["auxdata"][0]), float(entry["sigmas"][0])
+        low, high = nominal - reach * width, nominal + reach * width
+        if "bounds" in entry:
+            low, high = map(float, entry["bounds"][0])
+        nuisances.append(_nuisance(name, nominal, low, high))
+        constraints.append(GaussianConstraint(name, width))
+    for name, vector in layout.vectors.items():
+        entry = configured.get(name, {})
+        for i, mask in enumerate(vector.masks):
+            scale = vector.scales[i]
+            start = float(entry.get("inits", [1.0] * len(vector.masks))[i])
+            if name in fixed or (scale is not None and not np.isfinite(scale)):
+                constant *= 1 + mask * (start - 1 if name in fixed else 0.0)
+                continue
+            low, high = map(float, entry["bounds"][i]) if "bounds" in entry else RANGE
+            effects.append(LinearFactor(mask, len(nuisances)))
+            nuisances.append(_nuisance(f"{name}[{i}]", 1.0, low, high))
+            if scale is not None:
+                constraints.append(PoissonConstraint(f"{name}[{i}]", scale))
+    names = [nuisance.name for nuisance in nuisances]
+    scaled = [
+        dataclasses.replace(effect, pieces=effect.pieces * constant) if isinstance(effect, AddedShape) else effect
+        for effect in effects
+    ]
+    single, _ = match_constraints(names, constraints)
     return Model(
         components=components,
         nuisances=tuple(nuisances),
-        constraints=tuple(constraints),
-        morph=build_morph([], [], [layout.nominal]),
-        effects=tuple(effects),
+        constraints=single,
+        morph=build_morph([], [], [base * constant]),
+        effects=tuple(scaled),
         convention="poisson",
         moving=False,
         variance=layout.relative_variance(),
@@ -103,125 +148,37 @@ def histfactory_model(
     )
 
 
-def histfactory_data(workspace: Mapping[str, Any], model: Model) -> Data:
-    """Return the workspace's observations with all constraints centred on the nominal values.
+def _nuisance(name: str, nominal: float, low: float, high: float) -> Nuisance:
+    """Return the nuisance of a modifier, its anchors the ends of its range.
+
+    Raises:
+        ConfigError: the range excludes the nominal value.
+    """
+    if not low < nominal < high:
+        raise ConfigError(
+            f"workspace: parameter '{name}' has bounds [{low:g}, {high:g}], which do not hold its nominal value "
+            f"{nominal:g}; widen them or fix it"
+        )
+    return Nuisance(name, nominal, (low, high), (low, high), (low, nominal, high))
+
+
+def histfactory_data(workspace: Mapping[str, Any], model: Model, *, measurement: str | None = None) -> Data:
+    """Return the workspace's observations, constraints centred on the measurement's `auxdata` or nominal values.
+
+    Args:
+        workspace: as of `histfactory_model`.
+        model: its model.
+        measurement: name of a measurement; the first where None.
 
     Raises:
         ConfigError: a channel has no observation.
     """
-    observed = {entry["name"]: entry["data"] for entry in workspace.get("observations", [])}
-    missing = [channel["name"] for channel in workspace["channels"] if channel["name"] not in observed]
-    if missing:
-        raise ConfigError(f"workspace: channel '{missing[0]}' has no observation; add one to observations")
-    counts = np.concatenate([np.asarray(observed[channel["name"]], float) for channel in workspace["channels"]])
-    return Data(counts, tuple(np.array([nuisance.nominal]) for nuisance in model.nuisances))
-
-
-def _measurement(workspace: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
-    known = {entry["name"]: entry for entry in workspace.get("measurements", [])}
-    if not known:
-        raise ConfigError("workspace: no measurements; add one that names the parameter of interest")
-    if name is not None and name not in known:
-        raise ConfigError(f"workspace: no measurement '{name}' (known: {', '.join(known)})")
-    return known[name] if name is not None else next(iter(known.values()))
-
-
-class _Layout:
-    """The workspace as arrays `[sample, bin]` over the bins of all channels.
-
-    Attributes:
-        samples: names in order of first appearance.
-        nominal: expected counts.
-        channels: their names.
-        starts: first bin of each channel, and the number of bins.
-        factors: names of normalisation factors.
-        scaled: the factors of each sample.
-        rates: up and down factors of each `normsys`.
-        shapes: up and down templates of each `histosys`.
-        lumi: `[sample]` masks of each `lumi`.
-        errors: absolute uncertainties of the samples' `staterror`.
-        simulated: 1 where a sample has a `staterror`.
-    """
-
-    def __init__(self, workspace: Mapping[str, Any]) -> None:
-        channels: Sequence[Mapping[str, Any]] = workspace["channels"]
-        self.samples = list(dict.fromkeys(s["name"] for c in channels for s in c["samples"]))
-        widths = [len(channel["samples"][0]["data"]) for channel in channels]
-        shape = (len(self.samples), sum(widths))
-        self.nominal = np.zeros(shape)
-        self.factors: list[str] = []
-        self.systematics: list[str] = []
-        self.scaled: dict[str, set[str]] = {sample: set() for sample in self.samples}
-        self.rates: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.shapes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.lumi: dict[str, np.ndarray] = {}
-        self.errors = np.zeros(shape)
-        self.simulated = np.zeros(shape)
-        starts = np.cumsum([0, *widths])
-        self.channels, self.starts = [channel["name"] for channel in channels], starts
-        placed = [
-            (self.samples.index(sample["name"]), slice(starts[c], starts[c + 1]), sample, channel["name"])
-            for c, channel in enumerate(channels)
-            for sample in channel["samples"]
-        ]
-        for k, bins, sample, where in placed:
-            if len(sample["data"]) != bins.stop - bins.start:
-                raise ConfigError(
-                    f"workspace: sample '{sample['name']}' of channel '{where}' has {len(sample['data'])} bins where "
-                    f"others have {bins.stop - bins.start}"
-                )
-            self.nominal[k, bins] = sample["data"]
-        seen: dict[str, list[str]] = {sample: [] for sample in self.samples}
-        for k, bins, sample, where in placed:
-            for modifier in sample["modifiers"]:
-                self._add(modifier, k, bins, sample["name"], where)
-            own = sorted(m["name"] for m in sample["modifiers"] if m["type"] == "normfactor")
-            seen[sample["name"]].append(",".join(own))
-        split = next((name for name, own in seen.items() if len(set(own)) > 1), None)
-        if split is not None:
-            raise ConfigError(
-                f"workspace: sample '{split}' has different normalisation factors in different channels; "
-                "give it a name of its own in each"
-            )
-
-    def _add(self, modifier: Mapping[str, Any], k: int, bins: slice, sample: str, where: str) -> None:
-        kind, name, data = modifier["type"], modifier["name"], modifier.get("data")
-        if kind not in KNOWN:
-            raise ConfigError(
-                f"workspace: modifier '{name}' of sample '{sample}', channel '{where}', is a {kind}; "
-                f"known are {', '.join(KNOWN)}"
-            )
-        if kind == "normfactor":
-            self.scaled[sample].add(name)
-            if name not in self.factors:
-                self.factors.append(name)
-            return
-        if kind == "staterror":
-            self.errors[k, bins], self.simulated[k, bins] = data, 1.0
-            return
-        if name not in self.systematics:
-            self.systematics.append(name)
-        if kind == "lumi":
-            self.lumi.setdefault(name, np.zeros(len(self.samples)))[k] = 1.0
-        elif kind == "normsys":
-            up, down = self.rates.setdefault(name, (np.ones_like(self.nominal), np.ones_like(self.nominal)))
-            up[k, bins], down[k, bins] = data["hi"], data["lo"]  # type: ignore[index]
-        else:
-            up, down = self.shapes.setdefault(name, (self.nominal.copy(), self.nominal.copy()))
-            up[k, bins], down[k, bins] = data["hi_data"], data["lo_data"]  # type: ignore[index]
-
-    def check_expected(self) -> None:
-        """Refuse bins in which no sample expects anything: a single event there would decide every fit."""
-        empty = np.flatnonzero(self.nominal.sum(axis=0) <= 0)
-        if len(empty):
-            channel = int(np.searchsorted(self.starts, empty[0], side="right")) - 1
-            place = f"channel '{self.channels[channel]}', bin {empty[0] - self.starts[channel]}"
-            raise ConfigError(f"workspace: {place}: no sample expects events there; merge or drop the bin")
-
-    def relative_variance(self) -> np.ndarray | None:
-        """Return the squared relative uncertainty of each bin's simulated samples, None without any."""
-        if not self.simulated.any():
-            return None
-        total = np.sum(self.nominal * self.simulated, axis=0)
-        squares = np.sum(self.errors**2, axis=0)
-        return np.divide(squares, total**2, out=np.zeros(len(total)), where=total > 0)
+    counts = observations(workspace)
+    configured = {e["name"]: e for e in chosen_measurement(workspace, measurement)["config"].get("parameters", [])}
+    auxiliary = []
+    for nuisance, constraint in zip(model.nuisances, model.constraints, strict=True):
+        centre = nuisance.nominal
+        if isinstance(constraint, GaussianConstraint) and "auxdata" in configured.get(nuisance.name, {}):
+            centre = float(configured[nuisance.name]["auxdata"][0])
+        auxiliary.append(np.asarray(constraint.asimov(jnp.asarray(centre))))
+    return Data(counts, tuple(auxiliary))
