@@ -74,7 +74,7 @@ def histfactory_workspace(
             interest, correlated constraints, a free nuisance that changes shapes, an auxiliary measurement.
     """
     refuse_inexpressible(model)
-    if data.moving or data.stacked:
+    if model.moving or data.stacked:
         raise ConfigError("HistFactory: a workspace holds one data set with one histogram; choose one")
     writer = _Writer(model, data, steps or {}, lumi)
     for number in range(len(model.nuisances)):

@@ -1,10 +1,10 @@
 """Morphs, likelihoods, profiles and intervals. Imports only `parameters`: enter here with your own histograms.
 
-What to use when: `Model.from_templates` from histograms at anchor values; `asimov` for expected results
-at any parameter values (`moving_asimov` where the data's histogram depends on the hypothesis); `fit` for
-a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map); `pulls`, `impacts`
-and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_limit` for tests; `pseudo_data`,
-`fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
+What to use when: `Model.from_templates` from histograms at anchor values; `Model.data` for observed counts;
+`asimov` for expected results at any parameter values (`moving_asimov` where the data's histogram depends on the
+hypothesis); `fit` for a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map);
+`pulls`, `impacts` and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_limit` for tests;
+`pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
 `histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
 protocol; `referee` to have iminuit check a fit.
 """
@@ -29,7 +29,7 @@ from systwise.fit.inference._unbinned_tables import fit_log_ratios, tabulate
 from systwise.fit.interop._histfactory import histfactory_data, histfactory_model
 from systwise.fit.interop._histograms import histogram_model
 from systwise.fit.likelihood import CONVENTIONS, Convention
-from systwise.fit.model._data import Data, asimov, moving_asimov, stack, study_auxiliary
+from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
 from systwise.fit.model._effects import ExponentialFactor, LinearFactor
 from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
@@ -44,6 +44,7 @@ __all__ = [
     "CONVENTIONS",
     "ONE_SIGMA",
     "TWO_SIGMA",
+    "AbstractData",
     "CLs",
     "Convention",
     "CoverageSummary",
@@ -60,6 +61,7 @@ __all__ = [
     "LinearFactor",
     "Model",
     "Morph",
+    "MovingData",
     "Profile",
     "Profile2D",
     "Proportion",

@@ -10,11 +10,15 @@ import numpy as np
 from systwise.errors import ConfigError
 
 Kind = Literal["detector", "theory", "norm"]
+REACH = 5.0
+"""Widths that a fit may reach to each side where no range is given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Nuisance:
     """A nuisance parameter of the simulation, in its own unit.
+
+    `Nuisance("jes", width=1)` suffices for a fit: templates at one width up and down, a fit reaches five of them.
 
     Attributes:
         name: as printed and as written after `--true`.
@@ -28,21 +32,32 @@ class Nuisance:
         label: for axis labels (mathtext allowed); the name where empty.
         extrapolated: whether `range` may go beyond the anchors, where nothing is simulated: contents of bins
             continue there as exponentials (HistFactory's code 1).
+        width: standard deviation from outside. Where nothing else is given, anchors lie at the nominal value and one
+            width from it, training draws between them, and `range` is `REACH` widths to each side, extrapolated.
+
+    >>> Nuisance("jes", width=1).range
+    (-5.0, 5.0)
+    >>> Nuisance("tes", nominal=1.0, width=0.03).anchors
+    (0.97, 1.0, 1.03)
     """
 
     name: str
-    nominal: float
-    range: tuple[float, float]
-    training: tuple[float, float]
-    anchors: tuple[float, ...]
+    nominal: float = 0.0
+    range: tuple[float, float] = ()  # type: ignore[assignment]
+    training: tuple[float, float] = ()  # type: ignore[assignment]
+    anchors: tuple[float, ...] = ()
     kind: Kind = "detector"
     unit: str = ""
     label: str = ""
     extrapolated: bool = False
+    width: dataclasses.InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
-        """Refuse ranges and anchors that do not hold together."""
+    def __post_init__(self, width: float | None) -> None:
+        """Fill what was not given; refuse ranges and anchors that do not hold together."""
+        self._fill(width)
         low, high = self.range
+        if not np.all(np.isfinite([self.nominal, low, high, *self.anchors])):
+            raise ConfigError(f"nuisance '{self.name}': nominal value, range and anchors must be finite numbers")
         if not low <= self.nominal <= high:
             raise ConfigError(
                 f"nuisance '{self.name}': nominal {self.nominal:g} is outside its range [{low:g}, {high:g}]"
@@ -53,6 +68,34 @@ class Nuisance:
             return
         if self.anchors[0] > low + 1e-12 or self.anchors[-1] < high - 1e-12:
             raise ConfigError(f"nuisance '{self.name}': anchors must span the range [{low:g}, {high:g}]")
+
+    def _fill(self, width: float | None) -> None:
+        """Set what was not given from the width, or from the range.
+
+        Raises:
+            ConfigError: a width that is not positive, or neither width nor range.
+        """
+        if width is not None and not 0 < width < np.inf:
+            raise ConfigError(f"nuisance '{self.name}': width {width:g} must be positive and finite")
+        if width is None and not self.range:
+            raise ConfigError(
+                f"nuisance '{self.name}': give a width (its standard deviation), or a range with anchors that span it"
+            )
+        step = width if width is not None else 0.0
+        # Decimal steps are meant: 1 - 0.03 is 0.97.
+        one = tuple(float(f"{self.nominal + side * step:.12g}") for side in (-1, 1))
+        filled: dict[str, object] = {}
+        if not self.range:
+            filled["range"] = tuple(float(f"{self.nominal + side * REACH * step:.12g}") for side in (-1, 1))
+            filled["extrapolated"] = True
+        ends = one if width is not None else self.range
+        if not self.anchors:
+            filled["anchors"] = tuple(sorted({ends[0], self.nominal, ends[1]}))
+            filled["extrapolated"] = self.extrapolated or width is not None
+        if not self.training:
+            filled["training"] = ends
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
 
     def check(self, value: float) -> float:
         """Return `value` if a fit may reach it.

@@ -215,7 +215,7 @@ class HypothesisTests:
         data = Data(counts[index], tuple(np.asarray(a)[index] for a in known))
         found: FitResults = fit_many(model, data, fixed=_HELD, levels=(), stat_only=False)
         z = found.nuisances[:sets]
-        return Minima(found.nll[:sets], z, found.converged[:sets], np.any(np.abs(z) >= self.reach - 1e-9, axis=1))
+        return Minima(found.nll[:sets], z, found.minimum_found[:sets], np.any(np.abs(z) >= self.reach - 1e-9, axis=1))
 
     def _held(
         self, theta: Couplings, counts: Float64[np.ndarray, "data bin"], free_rate: bool

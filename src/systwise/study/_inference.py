@@ -10,7 +10,7 @@ import numpy as np
 
 from systwise.errors import FitError
 from systwise.fit import (
-    Data,
+    AbstractData,
     FitResult,
     Model,
     asimov,
@@ -110,7 +110,7 @@ def infer(plan: Plan, setup: Setup) -> tuple[list[InferenceRecord], list[PlaneSc
     return records, planes
 
 
-def numbers(plan: Plan, model: Model, data: Data, point: dict[str, float], result: FitResult) -> dict[str, Any]:
+def numbers(plan: Plan, model: Model, data: AbstractData, point: dict[str, float], result: FitResult) -> dict[str, Any]:
     """Return the fields of the record; what does not exist for this observable is said in `verdicts`."""
     fields: dict[str, Any] = {}
     verdicts: dict[str, str] = {"fit": result.verdict}
@@ -137,7 +137,7 @@ def numbers(plan: Plan, model: Model, data: Data, point: dict[str, float], resul
     return {**fields, "verdicts": verdicts}
 
 
-def _pulls(model: Model, data: Data, result: FitResult) -> tuple[dict[str, Any], str]:
+def _pulls(model: Model, data: AbstractData, result: FitResult) -> tuple[dict[str, Any], str]:
     found = pulls(model, data, result)
     rows = [
         PullRecord(
@@ -155,7 +155,7 @@ def _pulls(model: Model, data: Data, result: FitResult) -> tuple[dict[str, Any],
     return {"pulls": rows}, found.verdict
 
 
-def _impacts(model: Model, data: Data) -> tuple[dict[str, Any], str]:
+def _impacts(model: Model, data: AbstractData) -> tuple[dict[str, Any], str]:
     found = impacts(model, data)
     rows = [
         ImpactRecord(nuisance=row.nuisance, up=row.up, down=row.down, size=row.size, remark=row.remark)
@@ -172,7 +172,7 @@ def _impacts(model: Model, data: Data) -> tuple[dict[str, Any], str]:
     return fields, found.verdict
 
 
-def _split(model: Model, data: Data) -> tuple[dict[str, Any], str]:
+def _split(model: Model, data: AbstractData) -> tuple[dict[str, Any], str]:
     found = stat_syst_split(model, data)
     rows = [
         SplitRecord(held=row.name, half=row.half, removed=row.removed) for row in (*found.groups, found.statistical)
@@ -180,24 +180,24 @@ def _split(model: Model, data: Data) -> tuple[dict[str, Any], str]:
     return {"split": rows}, found.verdict
 
 
-def _significance(model: Model, data: Data, mu: float) -> tuple[dict[str, Any], str]:
+def _significance(model: Model, data: AbstractData, mu: float) -> tuple[dict[str, Any], str]:
     found = expected_significance(model, mu, data=data)
     return {"significance": found.median, "significance_bands": list(found.bands)}, found.verdict
 
 
-def _limit(model: Model, data: Data, level: float) -> tuple[dict[str, Any], str]:
+def _limit(model: Model, data: AbstractData, level: float) -> tuple[dict[str, Any], str]:
     found = upper_limit(model, data, level)
     return {"limit_level": level, "limit": found.observed, "limit_expected": list(found.expected)}, found.verdict
 
 
-def _referee(model: Model, data: Data, result: FitResult) -> tuple[dict[str, Any], str]:
+def _referee(model: Model, data: AbstractData, result: FitResult) -> tuple[dict[str, Any], str]:
     if importlib.util.find_spec("iminuit") is None:
         return {}, "not asked: iminuit is not installed (pip install 'systwise[referee]')"
     found = referee(model, data, result=result)
     return {"referee": found.agree}, found.verdict
 
 
-def _planes(plan: Plan, model: Model, data: Data, result: FitResult) -> list[tuple[tuple[str, str], Any]]:
+def _planes(plan: Plan, model: Model, data: AbstractData, result: FitResult) -> list[tuple[tuple[str, str], Any]]:
     """Scan pairs of parameters of interest, and the first one with each nuisance, everything else profiled.
 
     One parameter of interest and one nuisance leave nothing to profile: their map is drawn elsewhere.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from systwise.fit import Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
+from systwise.fit import AbstractData, Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
 from systwise.study._exhibits import background_shift
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
@@ -88,7 +88,7 @@ def rate_factors(plan: Plan, point: dict[str, float]) -> np.ndarray:
     return factors
 
 
-def study_data(plan: Plan, model: Model, templates: Templates, number: int, point: dict[str, float]) -> Data:
+def study_data(plan: Plan, model: Model, templates: Templates, number: int, point: dict[str, float]) -> AbstractData:
     """Return the Asimov data of true point `number` of the templates.
 
     Events of the true point itself, not the morph's interpolation to it: a study at a point off the

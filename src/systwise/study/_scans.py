@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from systwise.fit import Data, FitResult, Model, nll_at, profile
+from systwise.fit import AbstractData, FitResult, Model, nll_at, profile
 from systwise.parameters import Nuisance
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
@@ -22,7 +22,7 @@ def likelihood_scan(
     convention: str,
     point: dict[str, float],
     model: Model,
-    data: Data,
+    data: AbstractData,
     result: FitResult,
 ) -> LikelihoodScan:
     """Scan the first parameter of interest, and the plane of it and the first nuisance.

@@ -1,6 +1,6 @@
 """Pseudo-experiments of a study: data drawn at the true points, fitted with every observable of a strategy.
 
-Data are fresh events wherever the case can draw them: independent of what trained the networks and of what
+AbstractData are fresh events wherever the case can draw them: independent of what trained the networks and of what
 built the templates, shared by all observables and strategies, so that their estimates can be compared one by one.
 """
 
@@ -18,10 +18,12 @@ import numpy as np
 from systwise.cases import Progress
 from systwise.events import EventTable
 from systwise.fit import (
+    AbstractData,
     Convention,
     Data,
     FitResults,
     Model,
+    MovingData,
     Toys,
     UnbinnedData,
     UnbinnedModel,
@@ -244,7 +246,7 @@ def run_toys(plan: Plan, job: ToyJob, numbers: np.ndarray) -> Block:
     return found
 
 
-def _fits(model: Model | UnbinnedModel, data: Data | list[UnbinnedData]) -> FitResults:
+def _fits(model: Model | UnbinnedModel, data: AbstractData | list[UnbinnedData]) -> FitResults:
     if isinstance(model, UnbinnedModel):
         return fit_unbinned_many(model, data)  # type: ignore[arg-type]
     return fit_many(model, data, stat_only=False)  # type: ignore[arg-type]
@@ -260,7 +262,7 @@ def _auxiliary(
 
 def _from_templates(
     plan: Plan, fitted: list[Fitted], point: dict[str, float], number: int, numbers: np.ndarray
-) -> Iterator[Data | None]:
+) -> Iterator[AbstractData | None]:
     """Yield Poisson data around the templates; observables whose data need events have none."""
     theta = plan.poi_values(point)
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
@@ -276,7 +278,7 @@ def _from_templates(
 
 def _from_events(
     plan: Plan, observable: AbstractObservable, fitted: list[Fitted], point: dict[str, float], numbers: np.ndarray
-) -> list[Data | list[UnbinnedData] | None]:
+) -> list[AbstractData | list[UnbinnedData] | None]:
     """Return data sets of fresh events, for every observable the same events."""
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     mean = true_yields(plan, point, lambda what, done, total: None)
@@ -305,7 +307,7 @@ def _data_set(
     table: EventTable,
     z: np.ndarray,
     auxiliary: tuple[np.ndarray, ...],
-) -> Data | UnbinnedData:
+) -> AbstractData | UnbinnedData:
     """Return one data set as an observable sees it; no network saw these events, so the first one serves."""
     rows = np.arange(len(table))
     if one.setup is None:
@@ -329,7 +331,7 @@ def _data_set(
     scored = score(observable, plan.case, table, rows, None, pairs, grid=fine_grid(plan, observable))
     binned = scored.rebin(templates.edges)[0].sum(axis=1)
     splits = np.cumsum([len(n.anchors) for n in plan.nuisances if n.kind != "norm"])[:-1]
-    return Data(tuple(np.split(binned, splits)), auxiliary)
+    return MovingData(tuple(np.split(binned, splits)), auxiliary)
 
 
 def toy_file(strategy: str, one: Fitted, seed: int, nuisances: dict[str, float]) -> str:

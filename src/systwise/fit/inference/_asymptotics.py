@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from systwise.fit.inference._engine import poi_number
 from systwise.fit.inference._profile_ratio import profile_ratio
-from systwise.fit.model._data import Data, Values, asimov
+from systwise.fit.model._data import AbstractData, Values, asimov
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, plain, text_table
 
@@ -82,7 +82,7 @@ class Discovery:
         )
 
 
-def q0(model: Model, data: Data, poi: int | str = 0) -> Discovery:
+def q0(model: Model, data: AbstractData, poi: int | str = 0) -> Discovery:
     """Test the background-only hypothesis on one data set or a stack of them.
 
     Args:
@@ -104,7 +104,7 @@ def q0(model: Model, data: Data, poi: int | str = 0) -> Discovery:
 
 
 def q_mu_tilde(
-    model: Model, data: Data, mu: float | Sequence[float] | np.ndarray, poi: int | str = 0
+    model: Model, data: AbstractData, mu: float | Sequence[float] | np.ndarray, poi: int | str = 0
 ) -> Float64[np.ndarray, "*shape"]:
     """Return the statistic for upper limits, eq. 16, for one data set or a stack.
 
@@ -165,7 +165,7 @@ class ExpectedSignificance:
 
 
 def expected_significance(
-    model: Model, mu: float = 1.0, z: Values | None = None, poi: int | str = 0, data: Data | None = None
+    model: Model, mu: float = 1.0, z: Values | None = None, poi: int | str = 0, data: AbstractData | None = None
 ) -> ExpectedSignificance:
     """Return the median discovery significance and its bands from one Asimov data set (section 4.2 of the paper).
 

@@ -99,7 +99,7 @@ class Toys:
         estimate: best-fit values.
         ends: interval ends at rises of 0.5 (first two) and 2, NaN where there is none.
         nuisances: best-fit nuisances, `[toy, nuisance]`.
-        converged: the fit can be believed.
+        converged: a minimum within the ranges was found; one at an end of a range counts, with its interval.
     """
 
     model: str
@@ -126,7 +126,7 @@ class Toys:
             estimate=np.array(results.estimate),
             ends=np.array(results.ends),
             nuisances=np.array(results.nuisances),
-            converged=np.array(results.converged),
+            converged=np.array(results.minimum_found),
         )
 
     def __len__(self) -> int:

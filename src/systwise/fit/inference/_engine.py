@@ -262,7 +262,12 @@ def results_of(
         stat_ends=ends.statistical,
         fixed=fixed,
         levels=levels,
+        searched="the given grid of nuisances" if gridded else _searched(model, fixed),
     )
+
+
+def _searched(model: Fitted, fixed: tuple[str, ...]) -> str:
+    return model.starts(tuple(nuisance.name not in fixed for nuisance in model.nuisances)).words
 
 
 def poi_number(model: Fitted, poi: int | str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from systwise.errors import FitError
 from systwise.fit.inference._engine import LEVELS, Fixed, Task, fitted, poi_number, results_of
 from systwise.fit.inference._grid import fit_on_grid, grid_points
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._result import FitResult, FitResults
 from systwise.precision import in_float64
@@ -18,7 +18,7 @@ from systwise.precision import in_float64
 @in_float64
 def fit_many(
     model: Model,
-    data: Data,
+    data: AbstractData,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
     *,
@@ -71,7 +71,7 @@ def fit_many(
 
 def fit(
     model: Model,
-    data: Data,
+    data: AbstractData,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
     *,

@@ -14,7 +14,7 @@ from systwise.fit.inference._asymptotics import BANDS
 from systwise.fit.inference._fit import fit_many, poi_number
 from systwise.fit.inference._profile_ratio import POINTS, not_below_zero, profile_ratio
 from systwise.fit.model._best_factors import best_factors, simulated_part
-from systwise.fit.model._data import Data, asimov, stack
+from systwise.fit.model._data import AbstractData, Data, asimov, stack
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, plain, text_table
 
@@ -104,7 +104,7 @@ def _ratio(statistic: np.ndarray, reach: np.ndarray) -> Float64[np.ndarray, " va
     return np.asarray(np.where(np.isposinf(statistic), 0.0, ratio))
 
 
-def background_asimov(model: Model, data: Data, poi: int | str = 0) -> Data:
+def background_asimov(model: Model, data: AbstractData, poi: int | str = 0) -> Data:
     """Return background-only Asimov data: everything else profiled at 0 on the observed data.
 
     Counts, constraint centres and simulation factors take the values that this fit prefers, as in pyhf.
@@ -119,7 +119,7 @@ def background_asimov(model: Model, data: Data, poi: int | str = 0) -> Data:
     """
     name = model.components.pois[poi_number(model, poi)]
     null = fit_many(model, data, fixed={name: 0.0}, levels=(), stat_only=False)[0]
-    if not null.converged:
+    if not null.minimum_found:
         raise FitError(f"background-only Asimov data: the fit with {name} = 0 has failed ({null.verdict})")
     theta, z = _parts(model, null.estimates)
     expected = asimov(model, theta, z, auxiliary_at=z)
@@ -130,7 +130,7 @@ def background_asimov(model: Model, data: Data, poi: int | str = 0) -> Data:
     return dataclasses.replace(expected, counts=nu + (factors - 1) * simulated, simulated=factors)
 
 
-def cls(model: Model, data: Data, mu: float | Sequence[float] | np.ndarray, poi: int | str = 0) -> CLs:
+def cls(model: Model, data: AbstractData, mu: float | Sequence[float] | np.ndarray, poi: int | str = 0) -> CLs:
     """Return observed and expected CLs at tested values, all fits in two stacked calls.
 
     Args:
@@ -146,7 +146,7 @@ def cls(model: Model, data: Data, mu: float | Sequence[float] | np.ndarray, poi:
     return _cls(model, both, np.atleast_1d(np.asarray(mu, dtype=np.float64)), number)
 
 
-def _observed_and_asimov(model: Model, data: Data, poi: int | str) -> tuple[int, Data]:
+def _observed_and_asimov(model: Model, data: AbstractData, poi: int | str) -> tuple[int, AbstractData]:
     if data.stacked:
         raise FitError(f"cls: {len(data)} stacked data sets given; take one with data[i]")
     number = poi_number(model, poi)
@@ -155,7 +155,7 @@ def _observed_and_asimov(model: Model, data: Data, poi: int | str) -> tuple[int,
     return number, stack([data, background_asimov(not_below_zero(model, number), data, number)])
 
 
-def _cls(model: Model, both: Data, values: np.ndarray, poi: int) -> CLs:
+def _cls(model: Model, both: AbstractData, values: np.ndarray, poi: int) -> CLs:
     ratio = profile_ratio(model, both, values, poi)
     q = ratio.q_mu_tilde
     return CLs(model.components.pois[poi], values, q[0], q[1], bool(ratio.converged.all()))
@@ -194,7 +194,7 @@ class UpperLimit:
         return html_table(heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
 
 
-def upper_limit(model: Model, data: Data, level: float = 0.95, poi: int | str = 0) -> UpperLimit:
+def upper_limit(model: Model, data: AbstractData, level: float = 0.95, poi: int | str = 0) -> UpperLimit:
     """Return the values of the parameter of interest at which observed and expected CLs fall to `1 - level`.
 
     Values from 0 to the end of the range are tested in one call, then those around each crossing, until they

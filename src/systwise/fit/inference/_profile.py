@@ -13,7 +13,7 @@ from systwise.errors import FitError
 from systwise.fit.inference._engine import Task, ends_of_ranges, minima, poi_number
 from systwise.fit.inference._grid import grid_points, on_grid
 from systwise.fit.minimise import Found, Problems
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._hermite import HermiteCurves
 from systwise.precision import in_float64
@@ -73,7 +73,7 @@ class Profile:
 
 def profile(
     model: Model,
-    data: Data,
+    data: AbstractData,
     values: Sequence[float] | np.ndarray,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
@@ -111,7 +111,7 @@ def profile(
 @in_float64
 def profile_many(
     model: Model,
-    data: Data,
+    data: AbstractData,
     values: Sequence[float] | np.ndarray,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64
 
 from systwise.errors import FitError
 from systwise.fit.inference._fit import fit_many, poi_number
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 
 ROUNDING = 1e-12
@@ -50,7 +50,9 @@ class ProfileRatio:
         return np.where(self.best[:, None] <= self.values, self.twice_rise, 0.0)
 
 
-def profile_ratio(model: Model, data: Data, values: Sequence[float] | np.ndarray, poi: int | str = 0) -> ProfileRatio:
+def profile_ratio(
+    model: Model, data: AbstractData, values: Sequence[float] | np.ndarray, poi: int | str = 0
+) -> ProfileRatio:
     """Fit each data set with the parameter of interest at tested values, and free but not below zero.
 
     Args:
@@ -74,15 +76,15 @@ def profile_ratio(model: Model, data: Data, values: Sequence[float] | np.ndarray
     nll, good = _held(bounded, data, points, number)
     # The tested values are candidates too: a test statistic is never negative.
     lowest = np.fmin(free.nll, nll.min(axis=1))
-    return ProfileRatio(points, nll, free.estimate, lowest, free.converged & good.all(axis=1))
+    return ProfileRatio(points, nll, free.estimate, lowest, free.minimum_found & good.all(axis=1))
 
 
-def _held(model: Model, data: Data, points: np.ndarray, poi: int) -> tuple[np.ndarray, np.ndarray]:
+def _held(model: Model, data: AbstractData, points: np.ndarray, poi: int) -> tuple[np.ndarray, np.ndarray]:
     """Return NLL at the tested values and whether to believe it, each `[data, value]`."""
     name, sets = model.components.pois[poi], len(data)
     copies = data[np.repeat(np.arange(sets), len(points))]
     many = fit_many(model, copies, poi, fixed={name: np.tile(points, sets)}, levels=(), stat_only=False)
-    return many.nll.reshape(sets, -1), many.converged.reshape(sets, -1)
+    return many.nll.reshape(sets, -1), many.minimum_found.reshape(sets, -1)
 
 
 def not_below_zero(model: Model, poi: int) -> Model:

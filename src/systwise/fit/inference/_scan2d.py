@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64
 from systwise.errors import FitError
 from systwise.fit.inference._fit import fit, fit_many
 from systwise.fit.inference._profile import Profile
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, text_table
 from systwise.fit.results._result import FitResult
@@ -127,7 +127,7 @@ class Profile2D:
         return html_table(("scan", " x ".join(self.names)), self._cells(), [f"verdict: {self.verdict}"], good)
 
 
-def profile_2d(model: Model, data: Data, x: Axis, y: Axis) -> Profile2D:
+def profile_2d(model: Model, data: AbstractData, x: Axis, y: Axis) -> Profile2D:
     """Profile two parameters, of interest or nuisances, on a grid of their values, in one stacked call.
 
     Args:
@@ -159,7 +159,7 @@ def profile_2d(model: Model, data: Data, x: Axis, y: Axis) -> Profile2D:
     )
 
 
-def profile_parameter(model: Model, data: Data, name: str, values: Sequence[float] | np.ndarray) -> Profile:
+def profile_parameter(model: Model, data: AbstractData, name: str, values: Sequence[float] | np.ndarray) -> Profile:
     """Profile one parameter, of interest or a nuisance, over everything else.
 
     Args:
@@ -191,7 +191,7 @@ def profile_parameter(model: Model, data: Data, name: str, values: Sequence[floa
     )
 
 
-def _one(data: Data, function: str) -> None:
+def _one(data: AbstractData, function: str) -> None:
     if data.stacked:
         raise FitError(f"{function}: {len(data)} stacked data sets given; take one with data[i]")
 
@@ -219,14 +219,16 @@ class _Held(NamedTuple):
     converged: np.ndarray
 
 
-def _held(model: Model, data: Data, fixed: dict[str, np.ndarray]) -> _Held:
+def _held(model: Model, data: AbstractData, fixed: dict[str, np.ndarray]) -> _Held:
     """Return the minimum for each set of held values `[point]`."""
     count = len(next(iter(fixed.values())))
     copies = data.batch()[np.zeros(count, dtype=np.int64)]
     # Where no expected counts are possible the NLL is infinite, and so are both of its minima.
     with np.errstate(invalid="ignore"):
         many = fit_many(model, copies, fixed=fixed, levels=(), stat_only=False)
-        held = _Held(many.names, many.ranges, many.nll.copy(), many.values.copy(), many.gradient.copy(), many.converged)
+        held = _Held(
+            many.names, many.ranges, many.nll.copy(), many.values.copy(), many.gradient.copy(), many.minimum_found
+        )
         good = held.converged.copy()
         for i in np.flatnonzero(~good):
             # One by one the starts are at the held values, too: that finds minima far from the common starts.
@@ -234,5 +236,5 @@ def _held(model: Model, data: Data, fixed: dict[str, np.ndarray]) -> _Held:
             one = fit_many(model, data, fixed=alone, levels=(), stat_only=False)
             if np.isnan(held.nll[i]) or not one.nll[0] > held.nll[i] + 1e-9:
                 held.nll[i], held.values[i], held.gradient[i] = one.nll[0], one.values[0], one.gradient[0]
-                good[i] = one.converged[0]
+                good[i] = one.minimum_found[0]
     return held._replace(nll=np.where(np.isnan(held.nll), np.inf, held.nll), converged=good)

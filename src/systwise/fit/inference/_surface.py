@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float64
 
 from systwise.fit.likelihood import Likelihood, Observed
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.precision import in_float64
 
@@ -19,7 +19,9 @@ def _surface(lik: Likelihood, observed: Observed, points: Array) -> Array:
 
 
 @in_float64
-def nll_at(model: Model, data: Data, points: Float64[np.ndarray, "point parameter"]) -> Float64[np.ndarray, " point"]:
+def nll_at(
+    model: Model, data: AbstractData, points: Float64[np.ndarray, "point parameter"]
+) -> Float64[np.ndarray, " point"]:
     """Return the NLL of one data set at many parameter points, in one call.
 
     Args:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float64
 
 from systwise.errors import FitError
 from systwise.fit.likelihood import BinnedData, Bins
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.precision import in_float64
 
@@ -21,7 +21,7 @@ FROZEN = 1e-14
 
 
 @in_float64
-def best_factors(model: Model, data: Data, values: Mapping[str, float]) -> Float64[np.ndarray, " bin"]:
+def best_factors(model: Model, data: AbstractData, values: Mapping[str, float]) -> Float64[np.ndarray, " bin"]:
     """Return the simulation factor of each bin that minimises the NLL at given parameters; ones for exact templates.
 
     Args:
@@ -51,7 +51,7 @@ def simulated_part(
     return coefficients @ (mask * templates), coefficients @ templates
 
 
-def frozen_factors(model: Model, data: Data, values: Mapping[str, float]) -> tuple[Model, Data]:
+def frozen_factors(model: Model, data: AbstractData, values: Mapping[str, float]) -> tuple[Model, AbstractData]:
     """Return model and data in which the simulation factors stay at their best values at given parameters.
 
     Raises:

@@ -1,17 +1,19 @@
 """Data of a fit: counts, fixed or moving, and the auxiliary data of the constraints.
 
-Use `asimov` and `moving_asimov` for expected results, `Data` for observed or drawn counts, `stack` to
-fit many data sets in one call.
+Use `Model.data` for observed counts, `asimov` and `moving_asimov` for expected results, `Data` for drawn counts,
+`MovingData` where the data's histogram depends on the hypothesis, `stack` to fit many data sets in one call.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float64
 
 from systwise.errors import DataError, FitError
@@ -22,89 +24,156 @@ if TYPE_CHECKING:
     from systwise.fit.model._model import Model
     from systwise.fit.model._unbinned_model import UnbinnedModel
 
+Kind = TypeVar("Kind", bound="AbstractData")
+
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class AbstractData(abc.ABC):
     """One data set, or a stack of them on a leading axis; float64 NumPy.
 
     Attributes:
-        counts: `[bin]` for a fixed observable. For a moving observable, whose histogram of the data
-            depends on the hypothesised nuisance, one array `[anchor, bin]` a nuisance (the others at
-            their nominal values), interpolated between anchors exactly like the templates.
+        counts: what a subclass says.
         auxiliary: one array `[auxiliary]` a constraint, in the model's order: one a nuisance, then those of
             several nuisances.
         simulated: what is known of each bin's simulation factor, `[bin]`; 1 everywhere where None.
     """
 
-    counts: np.ndarray | tuple[np.ndarray, ...]
+    counts: Any
     auxiliary: tuple[np.ndarray, ...]
     simulated: np.ndarray | None = None
 
+    @property
+    @abc.abstractmethod
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The counts, as a tuple whatever their kind."""
+
+    @property
+    @abc.abstractmethod
+    def stacked(self) -> bool:
+        """Whether there is a leading axis of data sets."""
+
+    @abc.abstractmethod
+    def _of(
+        self: Kind, arrays: Sequence[np.ndarray], auxiliary: Sequence[np.ndarray], simulated: np.ndarray | None
+    ) -> Kind:
+        """Return data of the same kind."""
+
+    def __len__(self) -> int:
+        """Return the number of data sets."""
+        return len(self.arrays[0]) if self.stacked else 1
+
+    def batch(self: Kind) -> Kind:
+        """Return the data with a leading axis of data sets, adding one where there is none."""
+        return self if self.stacked else stack([self])
+
+    def __getitem__(self: Kind, index: int | slice | np.ndarray) -> Kind:
+        """Return one data set, or some, of a stack."""
+        if not self.stacked:
+            raise FitError("data: only a stack of data sets can be indexed; build one with stack([...])")
+        simulated = None if self.simulated is None else self.simulated[index]
+        return self._of([c[index] for c in self.arrays], [a[index] for a in self.auxiliary], simulated)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(AbstractData):
+    """Counts of a fixed observable; `Model.data` makes them from counts alone.
+
+    Attributes:
+        counts: `[bin]`.
+        auxiliary: one array `[auxiliary]` a constraint, in the model's order: one a nuisance, then those of
+            several nuisances.
+        simulated: what is known of each bin's simulation factor, `[bin]`; 1 everywhere where None.
+    """
+
+    counts: np.ndarray
+
     def __post_init__(self) -> None:
         """Convert to float64 and refuse counts that are not finite or negative."""
-        moving = isinstance(self.counts, tuple | list)
-        arrays = [np.asarray(c, dtype=np.float64) for c in (self.counts if moving else (self.counts,))]
-        for array in arrays:
-            bad = ~np.isfinite(array) | (array < 0)
-            if bad.any():
-                where = tuple(int(i) for i in np.argwhere(bad)[0])
-                raise DataError(
-                    f"data: bin {where[-1]} holds {array[where]:g} events; counts must be finite and not negative, "
-                    "so check the events' scores and weights"
-                )
-        object.__setattr__(self, "counts", tuple(arrays) if moving else arrays[0])
+        object.__setattr__(self, "counts", _checked(self.counts))
         object.__setattr__(self, "auxiliary", tuple(np.asarray(a, dtype=np.float64) for a in self.auxiliary))
 
     @property
-    def moving(self) -> bool:
-        """Whether the counts depend on the hypothesised nuisance."""
-        return isinstance(self.counts, tuple)
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The counts alone."""
+        return (self.counts,)
 
     @property
     def stacked(self) -> bool:
         """Whether there is a leading axis of data sets."""
-        return self._first.ndim == (3 if self.moving else 2)
+        return self.counts.ndim == 2
 
-    def __len__(self) -> int:
-        """Return the number of data sets."""
-        return self._first.shape[0] if self.stacked else 1
+    def _of(
+        self: Kind, arrays: Sequence[np.ndarray], auxiliary: Sequence[np.ndarray], simulated: np.ndarray | None
+    ) -> Kind:
+        return type(self)(arrays[0], tuple(auxiliary), simulated)
+
+
+@dataclasses.dataclass(frozen=True)
+class MovingData(AbstractData):
+    """Counts of a moving observable, whose histogram of the data depends on the hypothesised nuisances.
+
+    Attributes:
+        counts: one array `[anchor, bin]` a nuisance (the others at their nominal values), interpolated between anchors
+            exactly like the templates.
+        auxiliary: as in `Data`.
+        simulated: as in `Data`.
+    """
+
+    counts: tuple[np.ndarray, ...]
+
+    def __post_init__(self) -> None:
+        """Convert to float64 and refuse counts that are not finite or negative."""
+        object.__setattr__(self, "counts", tuple(_checked(array) for array in self.counts))
+        object.__setattr__(self, "auxiliary", tuple(np.asarray(a, dtype=np.float64) for a in self.auxiliary))
 
     @property
-    def _first(self) -> np.ndarray:
-        return self.counts[0] if isinstance(self.counts, tuple) else self.counts
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The counts, one array a nuisance."""
+        return self.counts
 
-    def batch(self) -> Data:
-        """Return the data with a leading axis of data sets, adding one where there is none."""
-        return self if self.stacked else stack([self])
+    @property
+    def stacked(self) -> bool:
+        """Whether there is a leading axis of data sets."""
+        return self.counts[0].ndim == 3
 
-    def __getitem__(self, index: int | slice | np.ndarray) -> Data:
-        """Return one data set, or some, of a stack."""
-        if not self.stacked:
-            raise FitError("data: only a stack of data sets can be indexed; build one with stack([...])")
-        counts = tuple(c[index] for c in self.counts) if isinstance(self.counts, tuple) else self.counts[index]
-        simulated = None if self.simulated is None else self.simulated[index]
-        return Data(counts, tuple(a[index] for a in self.auxiliary), simulated)
+    def _of(
+        self: Kind, arrays: Sequence[np.ndarray], auxiliary: Sequence[np.ndarray], simulated: np.ndarray | None
+    ) -> Kind:
+        return type(self)(tuple(arrays), tuple(auxiliary), simulated)
 
 
-def stack(data: Sequence[Data]) -> Data:
+def _checked(counts: np.ndarray) -> np.ndarray:
+    """Return counts as float64.
+
+    Raises:
+        DataError: one is not finite or negative.
+    """
+    array = np.asarray(counts, dtype=np.float64)
+    bad = ~np.isfinite(array) | (array < 0)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"data: bin {where[-1]} holds {array[where]:g} events; counts must be finite and not negative, "
+            "so check the events' scores and weights"
+        )
+    return array
+
+
+def stack(data: Sequence[Kind]) -> Kind:
     """Return the data sets stacked on a new leading axis.
 
     >>> len(stack([Data(np.ones(3), ()), Data(np.zeros(3), ())]))
     2
     """
-    counts: np.ndarray | tuple[np.ndarray, ...]
-    if data[0].moving:
-        counts = tuple(np.stack(arrays) for arrays in zip(*(d.counts for d in data), strict=True))
-    else:
-        counts = np.stack([np.asarray(d.counts) for d in data])
-    auxiliary = tuple(np.stack(arrays) for arrays in zip(*(d.auxiliary for d in data), strict=True))
+    arrays = [np.stack(each) for each in zip(*(d.arrays for d in data), strict=True)]
+    auxiliary = [np.stack(each) for each in zip(*(d.auxiliary for d in data), strict=True)]
     known = [d.simulated for d in data]
     simulated = None
     if any(k is not None for k in known):
         # Where a data set says nothing its factors are known to be 1.
         like = next(k for k in known if k is not None)
         simulated = np.stack([np.ones_like(like) if k is None else k for k in known])
-    return Data(counts, auxiliary, simulated)
+    return data[0]._of(arrays, auxiliary, simulated)
 
 
 @in_float64
@@ -137,6 +206,41 @@ def _centred(model: Model | UnbinnedModel, values: Sequence[float]) -> tuple[np.
     return (*single, *joint)
 
 
+@in_float64
+def observed_data(
+    model: Model,
+    counts: npt.ArrayLike,
+    auxiliary: Mapping[str, float | Sequence[float]] | None,
+) -> Data:
+    """Return observed data of a fixed observable; see `Model.data`."""
+    if model.moving:
+        raise FitError(
+            "data: the model's observable moves with the hypothesised nuisance, so counts alone are not its data; "
+            "score the events at every anchor and build MovingData"
+        )
+    array = np.asarray(counts, dtype=np.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != model.bins:
+        raise DataError(
+            f"data: counts of shape {array.shape} for a model of {model.bins} bins; give [bin] or [data, bin]"
+        )
+    nominal = _centred(model, [nuisance.nominal for nuisance in model.nuisances])
+    names = [c.nuisance for c in model.constraints] + [", ".join(c.nuisances) for c in model.joint]
+    known = [name for name, value in zip(names, nominal, strict=True) if value.size]
+    given = {} if auxiliary is None else dict(auxiliary)
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise DataError(f"data: no constraint on '{unknown}' (constrained: {'; '.join(known) or 'none'})")
+    filled = []
+    for name, value in zip(names, nominal, strict=True):
+        own = np.atleast_1d(np.asarray(given.get(name, value), dtype=np.float64))
+        if own.shape[-1] != value.size or not np.all(np.isfinite(own)):
+            raise DataError(
+                f"data: auxiliary observation of '{name}' needs {value.size} finite numbers, got {given.get(name)}"
+            )
+        filled.append(np.broadcast_to(own, (*array.shape[:-1], value.size)))
+    return Data(array, tuple(filled))
+
+
 def asimov(model: Model, theta: Values, z: Values, auxiliary_at: Values | None = None) -> Data:
     """Return the Asimov data of a fixed observable: `n_b = nu_b(theta, z)`.
 
@@ -164,7 +268,7 @@ def moving_asimov(
     z: Values,
     templates_at_true: np.ndarray | Sequence[np.ndarray],
     auxiliary_at: Values | None = None,
-) -> Data:
+) -> MovingData:
     """Return the Asimov data of a moving observable: `n_b(z_h) = sum_k c_k(theta) T_kb(z_true; z_h)`.
 
     Args:
@@ -189,4 +293,4 @@ def moving_asimov(
                 f"'{nuisance.name}' needs {shape} (anchor, component, bin)"
             )
     counts = tuple(np.einsum("k,akb->ab", coefficients, np.asarray(a, dtype=np.float64)) for a in arrays)
-    return Data(counts, _auxiliary(model, z, auxiliary_at))
+    return MovingData(counts, _auxiliary(model, z, auxiliary_at))

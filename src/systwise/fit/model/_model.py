@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import scipy.special
 from jaxtyping import Array, Float64
 
@@ -21,7 +22,7 @@ from systwise.fit.likelihood import (
     constraint_terms,
 )
 from systwise.fit.minimise import Sets, Starts, start_points, theta_starts
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData, Data, observed_data
 from systwise.fit.model._effects import Effect
 from systwise.fit.model._model_parts import along_axes, match_constraints, normalisation_effects, relative_variances
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
@@ -188,7 +189,9 @@ class Model:
         return np.divide(spread, total**2, out=np.zeros(self.bins), where=total > 0)
 
     @in_float64
-    def nll(self, theta: Values, z: Values, data: Data, factors: Float64[np.ndarray, " bin"] | None = None) -> float:
+    def nll(
+        self, theta: Values, z: Values, data: AbstractData, factors: Float64[np.ndarray, " bin"] | None = None
+    ) -> float:
         """Return the negative log-likelihood of one data set.
 
         `drop`: `sum_b [nu - n ln nu]`; `poisson` adds `ln n!`; `deviance` is
@@ -212,7 +215,7 @@ class Model:
         observed = jax.tree.map(lambda leaf: leaf[0], self.observed(data.batch()))
         return float(_nll(self.likelihood(), observed, jnp.asarray(np.concatenate([theta, z]))))
 
-    def _nll_at_factors(self, theta: np.ndarray, z: np.ndarray, data: Data, factors: np.ndarray) -> float:
+    def _nll_at_factors(self, theta: np.ndarray, z: np.ndarray, data: AbstractData, factors: np.ndarray) -> float:
         """Return the NLL with the simulation factors as parameters."""
         if self.variance is None or self.moving:
             raise FitError("factors: the model's templates are exact or moving; build it with variances")
@@ -271,11 +274,31 @@ class Model:
         """Return values of the parameters of interest from which minimisations start."""
         return theta_starts(self.components.powers, self.components.nominal, self.components.ranges)
 
-    def sets(self, data: Data) -> Sets:
+    def data(self, counts: npt.ArrayLike, auxiliary: Mapping[str, float | Sequence[float]] | None = None) -> Data:
+        """Return observed data: `fit(model, model.data([55, 61]))`.
+
+        Args:
+            counts: `[bin]`, or `[data, bin]` of several data sets.
+            auxiliary: what the constraints observed, by nuisance, where it is not what a nominal nuisance expects: a
+                Gaussian's centre, the logarithm of a log-normal's, the counts of an auxiliary histogram.
+
+        Raises:
+            DataError: another number of bins, counts that are negative or no numbers, an unknown or unconstrained
+                nuisance, or another number of auxiliary values.
+            FitError: the observable moves with the hypothesis.
+
+        >>> from systwise.parameters import signal_strength
+        >>> model = Model.from_templates(signal_strength(), (), (), np.array([[5.0, 3.0], [50.0, 60.0]]))
+        >>> model.data([52, 61]).counts
+        array([52., 61.])
+        """
+        return observed_data(self, counts, auxiliary)
+
+    def sets(self, data: AbstractData) -> Sets:
         """Return stacked data as the minimisation takes them."""
         return Sets(self.observed(data), len(data), False)
 
-    def observed(self, data: Data) -> Observed:
+    def observed(self, data: AbstractData) -> Observed:
         """Return stacked data as the compiled functions take them, with a leading axis of data sets.
 
         Raises:

@@ -20,7 +20,7 @@ from systwise.fit.likelihood import (
     curve_table,
     stack_curves,
 )
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData, MovingData
 from systwise.fit.model._morph import EMPTY, JointMorph, build_morph, root_curve
 
 if TYPE_CHECKING:
@@ -79,16 +79,16 @@ def _moving_curves(model: Model) -> tuple[Curves, Curves]:
     return curves, curves
 
 
-def observed_by(model: Model, data: Data) -> Observed:
+def observed_by(model: Model, data: AbstractData) -> Observed:
     """Return stacked data as the compiled functions take them, with a leading axis of data sets.
 
     Raises:
         DataError: counts or auxiliary data do not match the model, or an empty bin under `loggamma`.
     """
-    if data.moving != model.moving:
-        kind = "depend on the hypothesised nuisance" if data.moving else "are fixed"
+    if isinstance(data, MovingData) != model.moving:
+        kind = "are fixed" if model.moving else "depend on the hypothesised nuisance"
         raise DataError(f"data: the counts {kind} but the model has moving={model.moving}; build both the same way")
-    arrays = data.counts if isinstance(data.counts, tuple) else (data.counts,)
+    arrays = data.arrays
     shaped = [model.nuisances[j] for j in model.morphed]
     expected = [(len(n.anchors), model.bins) for n in shaped] if model.moving else [(model.bins,)]
     if [array.shape[1:] for array in arrays] != expected:

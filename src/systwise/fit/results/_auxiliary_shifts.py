@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.precision import in_float64
 
@@ -33,7 +33,7 @@ class Shift:
     up: Float64[np.ndarray, " auxiliary"]
     down: Float64[np.ndarray, " auxiliary"]
 
-    def apply(self, data: Data, side: str) -> Data:
+    def apply(self, data: AbstractData, side: str) -> AbstractData:
         """Return the data set with this auxiliary observation replaced."""
         auxiliary = list(data.auxiliary)
         auxiliary[self.number] = self.up if side == "up" else self.down
@@ -41,7 +41,7 @@ class Shift:
 
 
 @in_float64
-def centres(model: Model, data: Data) -> Float64[np.ndarray, " nuisance"]:
+def centres(model: Model, data: AbstractData) -> Float64[np.ndarray, " nuisance"]:
     """Return the nuisance values that the auxiliary data alone prefer; nominal where there is no constraint."""
     names = [nuisance.name for nuisance in model.nuisances]
     found = np.array([nuisance.nominal for nuisance in model.nuisances], dtype=np.float64)
@@ -75,7 +75,7 @@ def prefit_widths(model: Model, centre: Float64[np.ndarray, " nuisance"]) -> Flo
 
 
 @in_float64
-def shifts_of(model: Model, data: Data, members: Sequence[str]) -> list[Shift]:
+def shifts_of(model: Model, data: AbstractData, members: Sequence[str]) -> list[Shift]:
     """Return shifts by one prefit standard deviation whose effects add in quadrature to the members' together.
 
     Gaussian: centre +- width. Log-normal: ln centre +- ln kappa. Asymmetric: centre + up, centre - down.

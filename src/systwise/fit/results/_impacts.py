@@ -18,7 +18,7 @@ import numpy as np
 from systwise.errors import FitError
 from systwise.fit.inference._engine import poi_number
 from systwise.fit.inference._fit import fit
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import prefit_widths, shifts_of
 from systwise.fit.results._printed import html_table, plain, signed, text_table
@@ -128,7 +128,9 @@ class Impacts:
         return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.converged)
 
 
-def impacts(model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None) -> Impacts:
+def impacts(
+    model: Model, data: AbstractData, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None
+) -> Impacts:
     """Return the impact of each nuisance, of groups, and the statistical part, all from one stacked call.
 
     Args:
@@ -150,7 +152,7 @@ def impacts(model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, S
         # All stacked data sets must say the same of their factors.
         data = dataclasses.replace(data, simulated=np.ones(model.bins))
     result = fit(model, data, number)
-    jobs: dict[str, list[tuple[Data, Data]]] = {}
+    jobs: dict[str, list[tuple[AbstractData, AbstractData]]] = {}
     for word, members in [
         *((f"nuisance {name}", [name]) for name in names),
         *((f"group {group}", list(members)) for group, members in groups.items()),

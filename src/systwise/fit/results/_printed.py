@@ -5,6 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+import numpy as np
+
+Ends = tuple[float | None, float | None]
+
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> str:
     """Return an aligned table; the first column to the left, the others to the right.
@@ -44,3 +48,37 @@ def signed(value: float | None, digits: int = 4) -> str:
 def plain(value: float | None, digits: int = 5) -> str:
     """Return a number, a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}g}"
+
+
+def decimals(width: float) -> int:
+    """Return how many decimals an uncertainty deserves by the PDG's rule (two digits below 355, else one).
+
+    >>> decimals(0.0902), decimals(0.187), decimals(0.0679)
+    (2, 2, 2)
+    """
+    if not np.isfinite(width) or width <= 0:
+        return 4
+    exponent = int(np.floor(np.log10(width)))
+    leading = round(width / 10.0 ** (exponent - 2))
+    return max(0, -exponent + (1 if leading < 355 or leading >= 950 else 0))
+
+
+def rounded(width: float) -> str:
+    """Return an uncertainty with the PDG's number of digits and one more, which comparisons need."""
+    return f"{width:.{decimals(width) + 1}f}"
+
+
+def plus_minus(value: float, down: float | None, up: float | None) -> str:
+    """Return a value with its two uncertainties, question marks where there is none."""
+    widths = [width for width in (down, up) if width is not None]
+    digits = 1 + max((decimals(width) for width in widths), default=3)
+    text = [f"{value:.{digits}f}"]
+    text.append("+ ?" if up is None else f"+ {up:.{digits}f}")
+    text.append("- ?" if down is None else f"- {down:.{digits}f}")
+    return " ".join(text)
+
+
+def pair(ends: Ends) -> str:
+    """Return an interval."""
+    low, high = ("none" if end is None else f"{end:.5g}" for end in ends)
+    return f"[{low}, {high}]"

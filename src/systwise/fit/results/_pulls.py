@@ -8,7 +8,7 @@ import numpy as np
 
 from systwise.errors import FitError
 from systwise.fit.inference._fit import fit
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import centres, prefit_widths
 from systwise.fit.results._printed import html_table, plain, signed, text_table
@@ -95,7 +95,7 @@ class Pulls:
         return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.result.converged)
 
 
-def pulls(model: Model, data: Data, result: FitResult | None = None) -> Pulls:
+def pulls(model: Model, data: AbstractData, result: FitResult | None = None) -> Pulls:
     """Return for each nuisance the best fit, the pull and the constraint.
 
     Args:

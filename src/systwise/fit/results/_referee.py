@@ -21,7 +21,7 @@ from systwise.errors import FitError
 from systwise.fit.inference._engine import poi_number
 from systwise.fit.inference._fit import fit
 from systwise.fit.likelihood import Likelihood, Observed
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, plain, text_table
 from systwise.fit.results._result import Ends, FitResult
@@ -97,7 +97,7 @@ _slope = jax.jit(jax.grad(_value, argnums=2))
 class _Objective:
     """The NLL as Minuit calls it: finite everywhere, inside the float64 context."""
 
-    def __init__(self, model: Model, data: Data, lowest: float) -> None:
+    def __init__(self, model: Model, data: AbstractData, lowest: float) -> None:
         self.lik, self.ceiling = model.likelihood(), lowest + IMPOSSIBLE
         self.observed = jax.tree.map(lambda leaf: leaf[0], model.observed(data.batch()))
 
@@ -111,7 +111,7 @@ class _Objective:
         return np.nan_to_num(np.asarray(_slope(self.lik, self.observed, jnp.asarray(x, jnp.float64))))
 
 
-def referee(model: Model, data: Data, poi: int | str = 0, result: FitResult | None = None) -> Referee:
+def referee(model: Model, data: AbstractData, poi: int | str = 0, result: FitResult | None = None) -> Referee:
     """Fit again with iminuit and say whether minimum, estimates and interval agree.
 
     Minuit starts from the examined minimum and from the nominal parameters. A higher minimum from the nominal

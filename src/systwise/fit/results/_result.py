@@ -8,7 +8,7 @@ import html
 import numpy as np
 from jaxtyping import Bool, Float64
 
-Ends = tuple[float | None, float | None]
+from systwise.fit.results._printed import Ends, pair, plus_minus, rounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +42,12 @@ class FitResult:
         at_boundary: names of parameters at an end of their range.
         no_lower_anchor: no anchor, start or scanned point lies lower.
         second_minimum: another local minimum, if the search met one.
-        converged: the minimum can be believed: gradient, Hessian and anchors agree.
+        minimum_found: gradient, Hessian and anchors agree that this is the minimum within the ranges.
+        converged: and no parameter lies at an end of its range, so that the minimum is the likelihood's own.
         convention: which terms in the data's counts the NLL keeps.
         moving: the data's histogram depends on the hypothesised nuisances.
         on_grid: nuisances were chosen from a grid.
+        searched: from where minimisations started.
         verdict: all of this in a sentence.
         pois: the parameters of interest.
         fixed: parameters that were held at a value.
@@ -63,10 +65,12 @@ class FitResult:
     at_boundary: tuple[str, ...]
     no_lower_anchor: bool
     second_minimum: SecondMinimum | None
+    minimum_found: bool
     converged: bool
     convention: str
     moving: bool
     on_grid: bool
+    searched: str
     verdict: str
     pois: tuple[str, ...]
     fixed: tuple[str, ...] = ()
@@ -109,29 +113,37 @@ class FitResult:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the table behind the printed form, as label and text."""
-        rows = [(self.poi, f"{_pm(self.estimate, self.sigma_down, self.sigma_up)}")]
-        rows.append(("  at delta NLL = 2", _pair(self.interval_two_sigma)))
+        if not self.minimum_found:
+            # A number beside the verdict that it is none would be quoted.
+            return [(self.poi, "-"), ("observable", self._kind), ("searched", self.searched), ("verdict", self.verdict)]
+        rows = [(self.poi, f"{plus_minus(self.estimate, self.sigma_down, self.sigma_up)}")]
+        rows.append(("  at delta NLL = 2", pair(self.interval_two_sigma)))
         if self.sigma_stat_only is not None:
             rows.append(("  statistics only", f"+- {rounded(self.sigma_stat_only)}"))
         deviations = np.sqrt(np.diag(self.covariance))
         for (name, value), deviation in zip(self.estimates.items(), deviations, strict=True):
             if name != self.poi:
                 width = _number(deviation)
-                text = f"{value:.6g}" if width is None else _pm(value, width, width)
+                text = f"{value:.6g}" if width is None else plus_minus(value, width, width)
                 rows.append((name, f"{text} (fixed)" if name in self.fixed else text))
         if self.second_minimum is not None:
             where = ", ".join(f"{name} = {value:.4g}" for name, value in self.second_minimum.nuisances.items())
             rows.append(("second minimum", f"{where}, NLL higher by {self.second_minimum.rise:.3g}"))
-        kind = f"moving ({self.convention}; counts interpolated between anchors)" if self.moving else "fixed"
-        kind = "every event (unbinned)" if self.convention == "unbinned" else kind
-        rows.append(("observable", kind))
+        rows.append(("observable", self._kind))
         rows.append(("NLL", f"{self.nll:.4f}"))
         rows.append(("gradient", f"{self.gradient_norm:.1e} standard deviations"))
         rows.append(("Hessian positive", "yes" if self.positive_hessian else "NO"))
         rows.append(("at a boundary", ", ".join(self.at_boundary) or "no"))
         rows.append(("no lower anchor", "yes" if self.no_lower_anchor else "NO"))
+        rows.append(("searched", self.searched))
         rows.append(("verdict", self.verdict))
         return rows
+
+    @property
+    def _kind(self) -> str:
+        if self.convention == "unbinned":
+            return "every event (unbinned)"
+        return f"moving ({self.convention}; counts interpolated between anchors)" if self.moving else "fixed"
 
     def __str__(self) -> str:
         """Return the table as text."""
@@ -175,6 +187,7 @@ class FitResults:
         stat_ends: the first two with nuisances fixed.
         fixed: parameters held at a value.
         levels: rises at which `ends` were asked for.
+        searched: from where minimisations started.
     """
 
     names: tuple[str, ...]
@@ -199,6 +212,7 @@ class FitResults:
     stat_ends: Float64[np.ndarray, "data 2"]
     fixed: tuple[str, ...] = ()
     levels: tuple[float, ...] = (0.5, 2.0)
+    searched: str = ""
 
     def __len__(self) -> int:
         """Return the number of fits."""
@@ -230,18 +244,32 @@ class FitResults:
         return self.values[:, len(self.pois) :]
 
     @property
-    def converged(self) -> Bool[np.ndarray, " data"]:
-        """The minimum can be believed: gradient, Hessian and anchors agree."""
+    def minimum_found(self) -> Bool[np.ndarray, " data"]:
+        """Gradient, Hessian and anchors agree that this is the minimum within the ranges."""
         return self.done & self.positive & self.lowest & np.isfinite(self.nll)
+
+    @property
+    def at_end(self) -> Bool[np.ndarray, "data parameter"]:
+        """Whether a free parameter lies at an end of its range."""
+        low, high = np.array(self.ranges).reshape(-1, 2).T
+        held = np.array([name in self.fixed for name in self.names], dtype=bool)
+        return ((self.values <= low) | (self.values >= high)) & ~held
+
+    @property
+    def converged(self) -> Bool[np.ndarray, " data"]:
+        """The minimum was found, and within the ranges: one at an end of a range is the range's."""
+        return self.minimum_found & ~self.at_end.any(axis=1)
 
     def __getitem__(self, index: int) -> FitResult:
         """Return one fit."""
         value = self.values[index]
-        held = np.array([name in self.fixed for name in self.names])
-        at_end = np.array([v <= low or v >= high for v, (low, high) in zip(value, self.ranges, strict=True)])
+        held = np.array([name in self.fixed for name in self.names], dtype=bool)
+        at_end = self.at_end[index]
         bounded = at_end | held
         covariance = _covariance(self.hessian[index], bounded)
-        at_boundary = tuple(name for name, flag in zip(self.names, at_end & ~held, strict=True) if flag)
+        at_boundary = tuple(name for name, flag in zip(self.names, at_end, strict=True) if flag)
+        if not np.isfinite(self.nll[index]):
+            value, covariance = np.full(value.shape, np.nan), np.full(covariance.shape, np.nan)
         deviation = np.sqrt(np.diag(covariance))
         free = ~bounded & np.isfinite(deviation)
         norm = float(np.max(np.abs(self.gradient[index])[free] * deviation[free], initial=0.0))
@@ -260,11 +288,13 @@ class FitResults:
             at_boundary=at_boundary,
             no_lower_anchor=bool(self.lowest[index]),
             second_minimum=self._second(index),
+            minimum_found=bool(self.minimum_found[index]),
             converged=converged,
             convention=self.convention,
             moving=self.moving,
             on_grid=self.on_grid,
-            verdict=self._verdict(index, converged, at_boundary, ends),
+            searched=self.searched,
+            verdict=self._verdict(index, at_boundary, ends),
             pois=self.pois,
             fixed=self.fixed,
         )
@@ -290,22 +320,19 @@ class FitResults:
         what = "a saddle" if values[0] < -1e-6 * np.abs(values[-1]) else "nothing constrains it"
         return f"{what}, along {name}: constrain or fix it, or look for a lower minimum"
 
-    def _verdict(self, index: int, converged: bool, at_boundary: tuple[str, ...], ends: list[float | None]) -> str:
+    def _verdict(self, index: int, at_boundary: tuple[str, ...], ends: list[float | None]) -> str:
         if not np.isfinite(self.nll[index]):
             return "no fit: nowhere in the parameters' ranges is every expected count positive"
         faults = []
         if not self.lowest[index]:
             faults.append("a start or scanned point lies lower than the minimum")
-        if not self.positive[index]:
+        if self.smallest_count[index] < 1e-6 and not (self.positive[index] and self.done[index]):
+            faults.append("an expected count is driven to zero")
+        elif not self.positive[index]:
             faults.append(f"the Hessian is not positive ({self._flat(index)})")
         elif not self.done[index]:
-            empty = self.smallest_count[index] < 1e-6
-            faults.append(
-                "an expected count is driven to zero"
-                if empty
-                else f"Newton's method stopped {self.distance[index]:.1g} above the minimum"
-            )
-        notes = [f"{name} sits at an end of its range" for name in at_boundary]
+            faults.append(f"Newton's method stopped {self.distance[index]:.1g} above the minimum")
+        notes = []
         low, high = self.ranges[self.names.index(self.poi)]
         for end, side, limit in ((ends[0], "lower", low), (ends[1], "upper", high)):
             if end is None and self.levels and self.poi not in self.fixed:
@@ -315,7 +342,11 @@ class FitResults:
                 )
         if self.on_grid:
             notes.append("nuisances were chosen from a grid, which is narrower or wider than a continuous profile")
-        text = "converged" if converged else "NOT converged: " + "; ".join(faults)
+        text = "NOT converged: " + "; ".join(faults) if faults else "converged"
+        if at_boundary:
+            verb = "sits at an end of its range" if len(at_boundary) == 1 else "sit at ends of their ranges"
+            which = f"{', '.join(at_boundary)} {verb}"
+            text = f"{text}; {which}" if faults else f"at a boundary: {which}; widen it or read the result as bounded"
         return "; ".join([text, *notes])
 
 
@@ -340,35 +371,3 @@ def _number(value: float) -> float | None:
 
 def _half(ends: Ends) -> float | None:
     return None if ends[0] is None or ends[1] is None else 0.5 * (ends[1] - ends[0])
-
-
-def decimals(width: float) -> int:
-    """Return how many decimals an uncertainty deserves by the PDG's rule (two digits below 355, else one).
-
-    >>> decimals(0.0902), decimals(0.187), decimals(0.0679)
-    (2, 2, 2)
-    """
-    if not np.isfinite(width) or width <= 0:
-        return 4
-    exponent = int(np.floor(np.log10(width)))
-    leading = round(width / 10.0 ** (exponent - 2))
-    return max(0, -exponent + (1 if leading < 355 or leading >= 950 else 0))
-
-
-def rounded(width: float) -> str:
-    """Return an uncertainty with the PDG's number of digits and one more, which comparisons need."""
-    return f"{width:.{decimals(width) + 1}f}"
-
-
-def _pm(value: float, down: float | None, up: float | None) -> str:
-    widths = [width for width in (down, up) if width is not None]
-    digits = 1 + max((decimals(width) for width in widths), default=3)
-    text = [f"{value:.{digits}f}"]
-    text.append("+ ?" if up is None else f"+ {up:.{digits}f}")
-    text.append("- ?" if down is None else f"- {down:.{digits}f}")
-    return " ".join(text)
-
-
-def _pair(ends: Ends) -> str:
-    low, high = ("none" if end is None else f"{end:.5g}" for end in ends)
-    return f"[{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Data sets with one observation shifted, of counts or of a simulation factor, and their fits in one call."""
+"""AbstractData sets with one observation shifted, of counts or of a simulation factor, and their fits in one call."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from jaxtyping import Float64
 
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.model._best_factors import best_factors
-from systwise.fit.model._data import Data, stack
+from systwise.fit.model._data import AbstractData, stack
 from systwise.fit.model._model import Model
 
 STEP = 0.25
 """Step of the counts, in their standard deviations, by which the statistical part is differentiated."""
 
 
-def simulation_shifts(model: Model, data: Data, values: Mapping[str, float]) -> list[tuple[Data, Data]]:
+def simulation_shifts(
+    model: Model, data: AbstractData, values: Mapping[str, float]
+) -> list[tuple[AbstractData, AbstractData]]:
     """Return data sets in which what is known of one bin's simulation factor moves by its uncertainty."""
     if model.variance is None or data.simulated is None:
         return []
@@ -35,8 +37,8 @@ def simulation_shifts(model: Model, data: Data, values: Mapping[str, float]) -> 
 
 
 def count_shifts(
-    model: Model, data: Data, values: Mapping[str, float]
-) -> tuple[list[tuple[Data, Data]], Float64[np.ndarray, " step"]]:
+    model: Model, data: AbstractData, values: Mapping[str, float]
+) -> tuple[list[tuple[AbstractData, AbstractData]], Float64[np.ndarray, " step"]]:
     """Return data sets with one bin's count moved a little, and standard deviation over step of each."""
     if model.moving:
         return [], np.zeros(0)
@@ -59,7 +61,7 @@ def count_shifts(
 
 
 def refitted(
-    model: Model, poi: int, estimate: float, jobs: Mapping[str, list[tuple[Data, Data]]]
+    model: Model, poi: int, estimate: float, jobs: Mapping[str, list[tuple[AbstractData, AbstractData]]]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return for each job the changes of the estimate `[shift, side]`, and whether each fit converged."""
     every = [data for pairs in jobs.values() for pair in pairs for data in pair]

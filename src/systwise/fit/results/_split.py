@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from systwise.errors import FitError
 from systwise.fit.inference._fit import fit, fit_many, poi_number
 from systwise.fit.model._best_factors import frozen_factors
-from systwise.fit.model._data import Data
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._impacts import by_kind, check_groups
 from systwise.fit.results._printed import html_table, plain, text_table
@@ -104,7 +104,7 @@ class Split:
 
 
 def stat_syst_split(
-    model: Model, data: Data, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None
+    model: Model, data: AbstractData, poi: int | str = 0, groups: Mapping[str, Sequence[str]] | None = None
 ) -> Split:
     """Return intervals with nothing, each group, and everything held at the best fit.
 
