@@ -216,8 +216,19 @@ def test_settings_of_the_measurement_are_heeded(name: str) -> None:
             assert end == pytest.approx(expected, abs=2e-5 if best is not None else 1e-3)
 
 
-def test_fixing_a_nuisance_is_leaving_its_effect_at_the_fixed_value() -> None:
-    fixed = spec({"SR": region([115, 92], TILT)}, [POI, {"name": "a", "fixed": True, "inits": [1.0]}])
+FIXED = {
+    "normsys": (TILT, [1.0]),
+    "histosys": (shape("a", [120.0, 72.0], [90.0, 54.0]), [0.5]),
+    "shapesys": (modifier("shapesys", "a", [10.0, 6.0]), [1.1, 1.1]),
+    "shapefactor": (modifier("shapefactor", "a"), [1.1, 1.1]),
+    "lumi": (modifier("lumi", "a"), [1.1]),
+}
+
+
+@pytest.mark.parametrize("kind", FIXED)
+def test_fixing_a_nuisance_is_leaving_its_effect_at_the_fixed_value(kind: str) -> None:
+    effect, value = FIXED[kind]
+    fixed = spec({"SR": region([115, 92], effect)}, [POI, {"name": "a", "fixed": True, "inits": value}])
     raised = spec({"SR": ([115, 92], [sample("s", [10.0, 20.0], MU), sample("b", [110.0, 66.0])])}, [POI])
     results = []
     for workspace in (fixed, raised):
@@ -226,6 +237,13 @@ def test_fixing_a_nuisance_is_leaving_its_effect_at_the_fixed_value() -> None:
         results.append(fit(model, histfactory_data(workspace, model)))
     assert results[0].nll == pytest.approx(results[1].nll, rel=1e-12)
     assert results[0].estimate == pytest.approx(results[1].estimate, rel=1e-9)
+
+
+def test_a_width_of_the_measurement_is_the_constraints() -> None:
+    workspace = spec({"SR": region([115, 92], TILT)}, [POI, {"name": "a", "sigmas": [0.5], "auxdata": [0.2]}])
+    model = histfactory_model(workspace)
+    assert model.constraints[0].width == 0.5
+    assert histfactory_data(workspace, model).auxiliary[0] == pytest.approx([0.2])
 
 
 def test_a_measurement_is_chosen_by_name() -> None:
@@ -259,6 +277,11 @@ WRONG = {
     "fixed parameter of interest": lambda w: w["measurements"][0]["config"]["parameters"].append(
         {"name": "mu", "fixed": True}
     ),
+    "factor below zero": lambda w: w["channels"][0]["samples"][1]["modifiers"].append(rate("x", 1.1, -0.1)),
+    "one name of two kinds": lambda w: [
+        w["channels"][0]["samples"][k]["modifiers"].append(modifier(kind, "x", data))
+        for k, kind, data in ((0, "shapesys", [1.0, 2.0]), (1, "shapefactor", None))
+    ],
     "version": lambda w: w.update(version="2.0.0"),
     "data of the wrong length": lambda w: w["observations"][0]["data"].append(3.0),
     "template that is no number": lambda w: w["channels"][0]["samples"][1].update(data=[100.0, float("nan")]),
@@ -270,6 +293,8 @@ SENTENCES = {
     "one shapesys of two samples": "'x' of sample 'b', channel 'SR': it belongs to another sample already",
     "bounds without the nominal value": r"'a' has bounds \[1, 2\]",
     "fixed parameter of interest": "'mu' is fixed",
+    "factor below zero": "normsys 'x' of sample 'b', channel 'SR': lo is -0.1",
+    "one name of two kinds": "shapefactor 'x' of sample 'b', channel 'SR': the name is one of another kind",
     "version": "version 2.0.0.*1.0.0",
     "data of the wrong length": "channel 'SR' has 3 observed counts for 2 bins",
     "template that is no number": "sample 'b', channel 'SR', bin 1",

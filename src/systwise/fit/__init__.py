@@ -35,6 +35,7 @@ from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impact, Impacts, impacts
+from systwise.fit.results._printed import error_decimals
 from systwise.fit.results._pulls import Pull, Pulls, pulls
 from systwise.fit.results._referee import Referee, referee
 from systwise.fit.results._result import FitResult, FitResults, SecondMinimum
@@ -80,6 +81,7 @@ __all__ = [
     "build_morph",
     "cls",
     "draw_auxiliary",
+    "error_decimals",
     "expected_significance",
     "fair_universe_score",
     "fit",

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Final
 
-from systwise.fit import ONE_SIGMA, TWO_SIGMA
-from systwise.report._numbers import MISSING, error_decimals, significant
+from systwise.fit import ONE_SIGMA, TWO_SIGMA, error_decimals
+from systwise.report._numbers import MISSING, significant
 from systwise.report._rows import TruePoint, competitors, pois, true_points
 from systwise.report._words import where
 from systwise.study import Results, Summary, ToyRecord

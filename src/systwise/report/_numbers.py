@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from systwise.fit import error_decimals
+
 MISSING = "–"
 
 
@@ -24,22 +26,6 @@ def significant(value: float | None, digits: int = 3) -> str:
         return f"{value:.{digits - 1}e}"
     decimals = digits - 1 - exponent
     return f"{round(value, decimals):.{max(decimals, 0)}f}"
-
-
-def error_decimals(error: float) -> int:
-    """Return the decimals at which the Particle Data Group rounds an uncertainty.
-
-    Of its three leading digits, 100-354 keep two, 355-949 one, and 950-999 round up to 1000 and keep
-    two (Review of Particle Physics, Introduction, section 5.3).
-
-    >>> error_decimals(0.827), error_decimals(0.119), error_decimals(0.967)
-    (1, 2, 1)
-    """
-    exponent = math.floor(math.log10(error))
-    leading = round(error / 10.0 ** (exponent - 2))
-    if leading < 355:
-        return 1 - exponent
-    return -exponent
 
 
 def with_error(value: float | None, error: float | None, digits: int = 3) -> str:

@@ -1,6 +1,6 @@
 """Pseudo-experiments of a study: data drawn at the true points, fitted with every observable of a strategy.
 
-AbstractData are fresh events wherever the case can draw them: independent of what trained the networks and of what
+Data are fresh events wherever the case can draw them: independent of what trained the networks and of what
 built the templates, shared by all observables and strategies, so that their estimates can be compared one by one.
 """
 

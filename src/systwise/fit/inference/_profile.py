@@ -16,6 +16,7 @@ from systwise.fit.minimise import Found, Problems
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._hermite import HermiteCurves
+from systwise.fit.results._result import at_ends
 from systwise.precision import in_float64
 
 
@@ -144,7 +145,7 @@ def profile_many(
         every = on_grid(task, problems, choices)
         best = np.argmin(every.value.reshape(-1, len(choices)), axis=1) + len(choices) * np.arange(len(low))
         found = Found(*(np.asarray(array)[best] for array in every))
-    at_end = (found.x <= np.asarray(lik.low)) | (found.x >= np.asarray(lik.high))
+    at_end = at_ends(found.x, np.asarray(lik.low), np.asarray(lik.high))
     shape = (sets, len(points))
     return Profile(
         poi=model.components.pois[number],

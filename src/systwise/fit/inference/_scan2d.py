@@ -17,7 +17,7 @@ from systwise.fit.inference._profile import Profile
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, text_table
-from systwise.fit.results._result import FitResult
+from systwise.fit.results._result import FitResult, at_ends
 
 LEVELS = (0.6827, 0.9545)
 """Probabilities of one and two standard deviations."""
@@ -177,7 +177,7 @@ def profile_parameter(model: Model, data: AbstractData, name: str, values: Seque
     _one(data, "profile_parameter")
     points, pois = _increasing(name, values), len(model.components.pois)
     fits = _held(model, data, {name: points})
-    at_end = np.stack([(v <= low) | (v >= high) for v, (low, high) in zip(fits.values.T, fits.ranges, strict=True)])
+    at_end = at_ends(fits.values, *np.array(fits.ranges, np.float64).T)
     others = [j for j, other in enumerate(fits.names) if j >= pois and other != name]
     return Profile(
         poi=name,
@@ -187,7 +187,7 @@ def profile_parameter(model: Model, data: AbstractData, name: str, values: Seque
         theta=fits.values[:, :pois],
         nuisances=fits.values[:, pois:],
         converged=fits.converged,
-        at_boundary=np.asarray(at_end[others].any(axis=0), dtype=bool),
+        at_boundary=np.asarray(at_end[:, others].any(axis=1), dtype=bool),
     )
 
 

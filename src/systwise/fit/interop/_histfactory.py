@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from systwise.errors import ConfigError
-from systwise.fit.interop._histfactory_layout import Layout, chosen_measurement, observations
+from systwise.fit.interop._histfactory_layout import Layout, Vector, chosen_measurement, observations
 from systwise.fit.model._data import Data
 from systwise.fit.model._effects import AddedShape, Effect, LinearFactor, added_shape, exponential_factor
 from systwise.fit.model._model import Model
@@ -53,99 +53,136 @@ def histfactory_model(
     Raises:
         ConfigError: a modifier that this model does not have, or a workspace without what is needed.
     """
-    chosen = chosen_measurement(workspace, measurement)
+    config = chosen_measurement(workspace, measurement)["config"]
     layout = Layout(workspace)
-    configured = {entry["name"]: entry for entry in chosen["config"].get("parameters", [])}
-    poi = chosen["config"]["poi"]
-    fixed = {name for name, entry in configured.items() if entry.get("fixed", False)}
-    if poi not in layout.factors:
-        raise ConfigError(f"workspace: the parameter of interest '{poi}' scales no sample")
-    if poi in fixed:
-        raise ConfigError(f"workspace: the parameter of interest '{poi}' is fixed; name another or let it float")
-    pois = sorted((name for name in layout.factors if name not in fixed), key=lambda name: name != poi)
-    components = Components(
-        names=tuple(layout.samples),
-        pois=tuple(pois),
-        powers=tuple(tuple(int(name in layout.scaled[sample]) for name in pois) for sample in layout.samples),
-        nominal=tuple(float(configured.get(name, {}).get("inits", [1.0])[0]) for name in pois),
-        ranges=tuple(tuple(map(float, configured.get(name, {}).get("bounds", [[0, 10]])[0])) for name in pois),  # type: ignore[misc]
-    )
     layout.check_expected()
-    # What is fixed multiplies the contents and whatever is added to them, or is added itself.
-    base, constant = layout.nominal.copy(), np.ones_like(layout.nominal)
-    for name in fixed.intersection(layout.factors):
-        own = [layout.samples.index(sample) for sample, names in layout.scaled.items() if name in names]
-        constant[own] *= float(configured[name].get("inits", [1.0])[0])
-    nuisances: list[Nuisance] = []
-    constraints: list[AbstractConstraint] = []
-    effects: list[Effect] = []
-
-    def added(name: str, number: int) -> None:
-        """Add the effects of a parameter, or what they are worth where it is fixed."""
-        mine: list[Effect] = []
-        if name in layout.lumi:
-            mine.append(LinearFactor(layout.lumi[name], number))
-        if name in layout.rates:
-            up, down = layout.rates[name]
-            mine.append(exponential_factor(up, down, number, normsys))
-        if name in layout.shapes:
-            up, down = layout.shapes[name]
-            mine.append(added_shape(layout.nominal, up, down, number, histosys))
-        if name not in fixed:
-            effects.extend(mine)
-            return
-        value = float(configured[name].get("inits", [1.0 if name in layout.lumi else 0.0])[0])
-        for effect in mine:
-            if effect.additive:
-                base[...] += effect.curve()(value)
-            else:
-                constant[...] *= effect.curve()(value)
-
+    parameters = _Parameters(layout, {entry["name"]: entry for entry in config.get("parameters", [])})
+    components = parameters.components(config.get("poi", ""))
+    parameters.add_factors()
     for name in layout.systematics:
-        added(name, len(nuisances))
-        if name in fixed:
-            continue
-        entry = configured.get(name, {})
-        nominal, width = 0.0, 1.0
-        if name in layout.lumi:
-            if "auxdata" not in entry or "sigmas" not in entry:
-                raise ConfigError(f"workspace: '{name}' needs auxdata and sigmas among the measurement's parameters")
-            nominal, width = float(entry["auxdata"][0]), float(entry["sigmas"][0])
-        low, high = nominal - reach * width, nominal + reach * width
-        if "bounds" in entry:
-            low, high = map(float, entry["bounds"][0])
-        nuisances.append(_nuisance(name, nominal, low, high))
-        constraints.append(GaussianConstraint(name, width))
+        parameters.add_systematic(name, normsys, histosys, reach)
     for name, vector in layout.vectors.items():
-        entry = configured.get(name, {})
-        for i, mask in enumerate(vector.masks):
-            scale = vector.scales[i]
-            start = float(entry.get("inits", [1.0] * len(vector.masks))[i])
-            if name in fixed or (scale is not None and not np.isfinite(scale)):
-                constant *= 1 + mask * (start - 1 if name in fixed else 0.0)
-                continue
-            low, high = map(float, entry["bounds"][i]) if "bounds" in entry else RANGE
-            effects.append(LinearFactor(mask, len(nuisances)))
-            nuisances.append(_nuisance(f"{name}[{i}]", 1.0, low, high))
-            if scale is not None:
-                constraints.append(PoissonConstraint(f"{name}[{i}]", scale))
-    names = [nuisance.name for nuisance in nuisances]
-    scaled = [
-        dataclasses.replace(effect, pieces=effect.pieces * constant) if isinstance(effect, AddedShape) else effect
-        for effect in effects
-    ]
-    single, _ = match_constraints(names, constraints)
+        parameters.add_vector(name, vector)
+    names = [nuisance.name for nuisance in parameters.nuisances]
+    single, _ = match_constraints(names, parameters.constraints)
     return Model(
         components=components,
-        nuisances=tuple(nuisances),
+        nuisances=tuple(parameters.nuisances),
         constraints=single,
-        morph=build_morph([], [], [base * constant]),
-        effects=tuple(scaled),
+        morph=build_morph([], [], [parameters.base * parameters.constant]),
+        effects=parameters.scaled_effects(),
         convention="poisson",
         moving=False,
         variance=layout.relative_variance(),
         simulated=layout.simulated,
     )
+
+
+class _Parameters:
+    """What the modifiers of a workspace and the settings of its measurement make of the parameters.
+
+    Attributes:
+        nuisances: those that are not fixed.
+        constraints: theirs, where there are any.
+        effects: theirs.
+        base: contents with the fixed shapes added, `[sample, bin]`.
+        constant: the fixed factors, which multiply the contents and whatever is added to them.
+    """
+
+    def __init__(self, layout: Layout, configured: Mapping[str, Mapping[str, Any]]) -> None:
+        self.nuisances: list[Nuisance] = []
+        self.constraints: list[AbstractConstraint] = []
+        self.effects: list[Effect] = []
+        self.base, self.constant = layout.nominal.copy(), np.ones_like(layout.nominal)
+        self._layout, self._configured = layout, configured
+
+    def _setting(self, name: str, key: str, default: list[Any]) -> list[Any]:
+        return list(self._configured.get(name, {}).get(key, default))
+
+    def _fixed(self, name: str) -> bool:
+        return bool(self._configured.get(name, {}).get("fixed", False))
+
+    def components(self, poi: str) -> Components:
+        """Return samples and free normalisation factors, the parameter of interest first.
+
+        Raises:
+            ConfigError: that parameter scales no sample, or is fixed.
+        """
+        layout = self._layout
+        if poi not in layout.factors:
+            raise ConfigError(f"workspace: the parameter of interest '{poi}' scales no sample")
+        if self._fixed(poi):
+            raise ConfigError(f"workspace: the parameter of interest '{poi}' is fixed; name another or let it float")
+        pois = sorted((name for name in layout.factors if not self._fixed(name)), key=lambda name: name != poi)
+        return Components(
+            names=tuple(layout.samples),
+            pois=tuple(pois),
+            powers=tuple(tuple(int(name in layout.scaled[sample]) for name in pois) for sample in layout.samples),
+            nominal=tuple(float(self._setting(name, "inits", [1.0])[0]) for name in pois),
+            ranges=tuple(tuple(map(float, self._setting(name, "bounds", [[0, 10]])[0])) for name in pois),  # type: ignore[misc]
+        )
+
+    def add_factors(self) -> None:
+        """Multiply samples by their fixed normalisation factors."""
+        for name in filter(self._fixed, self._layout.factors):
+            own = [k for k, sample in enumerate(self._layout.samples) if name in self._layout.scaled[sample]]
+            self.constant[own] *= float(self._setting(name, "inits", [1.0])[0])
+
+    def add_systematic(self, name: str, normsys: str, histosys: str, reach: float) -> None:
+        """Add `lumi`, `normsys` and `histosys` of one name, or what they are worth where it is fixed.
+
+        Raises:
+            ConfigError: a luminosity without auxiliary datum and width, or a range without the nominal value.
+        """
+        layout, number = self._layout, len(self.nuisances)
+        lumi = name in layout.lumi
+        entry = self._configured.get(name, {})
+        if lumi and not self._fixed(name) and not {"auxdata", "sigmas"} <= set(entry):
+            raise ConfigError(f"workspace: '{name}' needs auxdata and sigmas among the measurement's parameters")
+        effects: list[Effect] = []
+        if lumi:
+            effects.append(LinearFactor(layout.lumi[name], number))
+        if name in layout.rates:
+            effects.append(exponential_factor(*layout.rates[name], number, normsys))
+        if name in layout.shapes:
+            effects.append(added_shape(layout.nominal, *layout.shapes[name], number, histosys))
+        if self._fixed(name):
+            value = float(self._setting(name, "inits", [1.0 if lumi else 0.0])[0])
+            for effect in effects:
+                if effect.additive:
+                    self.base += effect.curve()(value)
+                else:
+                    self.constant *= effect.curve()(value)
+            return
+        self.effects += effects
+        nominal = float(entry["auxdata"][0]) if lumi else 0.0
+        width = float(self._setting(name, "sigmas", [1.0])[0])
+        ends = [nominal - reach * width, nominal + reach * width]
+        self.nuisances.append(_nuisance(name, nominal, *map(float, self._setting(name, "bounds", [ends])[0])))
+        self.constraints.append(GaussianConstraint(name, width))
+
+    def add_vector(self, name: str, vector: Vector) -> None:
+        """Add the factors a bin of a `shapesys` or `shapefactor`; a bin without uncertainty has none."""
+        count = len(vector.masks)
+        starts = self._setting(name, "inits", [1.0] * count)
+        bounds = self._setting(name, "bounds", [RANGE] * count)
+        for i, (mask, scale) in enumerate(zip(vector.masks, vector.scales, strict=True)):
+            if self._fixed(name):
+                self.constant *= 1 + mask * (float(starts[i]) - 1)
+            elif scale is None or np.isfinite(scale):
+                self.effects.append(LinearFactor(mask, len(self.nuisances)))
+                self.nuisances.append(_nuisance(f"{name}[{i}]", 1.0, *map(float, bounds[i])))
+                if scale is not None:
+                    self.constraints.append(PoissonConstraint(f"{name}[{i}]", scale))
+
+    def scaled_effects(self) -> tuple[Effect, ...]:
+        """Return the effects, added shapes multiplied by the fixed factors."""
+        return tuple(
+            dataclasses.replace(effect, pieces=effect.pieces * self.constant)
+            if isinstance(effect, AddedShape)
+            else effect
+            for effect in self.effects
+        )
 
 
 def _nuisance(name: str, nominal: float, low: float, high: float) -> Nuisance:

@@ -179,7 +179,13 @@ class Layout:
             self.lumi.setdefault(name, np.zeros_like(self.nominal))[k, bins] = 1.0
         elif kind == "normsys":
             up, down = self.rates.setdefault(name, (np.ones_like(self.nominal), np.ones_like(self.nominal)))
-            up[k, bins], down[k, bins] = data["hi"], data["lo"]  # type: ignore[index]
+            for factor, side in ((up, "hi"), (down, "lo")):
+                value = float(data[side])  # type: ignore[index]
+                if not 0 < value < np.inf:
+                    raise ConfigError(
+                        f"workspace: {who}: {side} is {value:g}, and a factor must be positive; use a histosys instead"
+                    )
+                factor[k, bins] = value
         else:
             up, down = self.shapes.setdefault(name, (self.nominal.copy(), self.nominal.copy()))
             for template, side in ((up, "hi_data"), (down, "lo_data")):
@@ -188,6 +194,8 @@ class Layout:
     def _add_vector(self, name: str, kind: str, k: int, bins: slice, data: Any, who: str) -> None:
         count = bins.stop - bins.start
         vector = self.vectors.setdefault(name, Vector([np.zeros_like(self.nominal) for _ in range(count)], []))
+        if vector.scales and (vector.scales[0] is None) != (kind == "shapefactor"):
+            raise ConfigError(f"workspace: {who}: the name is one of another kind elsewhere; give it its own name")
         if len(vector.masks) != count:
             raise ConfigError(f"workspace: {who}: {count} bins where it has {len(vector.masks)} elsewhere")
         for i, mask in enumerate(vector.masks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,17 +51,25 @@ def plain(value: float | None, digits: int = 5) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
-def decimals(width: float) -> int:
-    """Return how many decimals an uncertainty deserves by the PDG's rule (two digits below 355, else one).
+def error_decimals(error: float) -> int:
+    """Return the decimals at which the Particle Data Group rounds an uncertainty.
 
-    >>> decimals(0.0902), decimals(0.187), decimals(0.0679)
-    (2, 2, 2)
+    Of its three leading digits, 100-354 keep two, 355-949 one, and 950-999 round up to 1000 and keep
+    two (Review of Particle Physics, Introduction, section 5.3).
+
+    >>> error_decimals(0.827), error_decimals(0.119), error_decimals(0.967)
+    (1, 2, 1)
     """
-    if not np.isfinite(width) or width <= 0:
-        return 4
-    exponent = int(np.floor(np.log10(width)))
-    leading = round(width / 10.0 ** (exponent - 2))
-    return max(0, -exponent + (1 if leading < 355 or leading >= 950 else 0))
+    exponent = math.floor(math.log10(error))
+    leading = round(error / 10.0 ** (exponent - 2))
+    if leading < 355:
+        return 1 - exponent
+    return -exponent
+
+
+def decimals(width: float) -> int:
+    """Return the decimals of an uncertainty by the PDG's rule, none negative; four where there is none."""
+    return max(0, error_decimals(width)) if np.isfinite(width) and width > 0 else 4
 
 
 def rounded(width: float) -> str:

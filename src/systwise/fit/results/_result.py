@@ -251,9 +251,9 @@ class FitResults:
     @property
     def at_end(self) -> Bool[np.ndarray, "data parameter"]:
         """Whether a free parameter lies at an end of its range."""
-        low, high = np.array(self.ranges).reshape(-1, 2).T
         held = np.array([name in self.fixed for name in self.names], dtype=bool)
-        return ((self.values <= low) | (self.values >= high)) & ~held
+        low, high = np.array(self.ranges, np.float64).reshape(-1, 2).T
+        return at_ends(self.values, low, high) & ~held
 
     @property
     def converged(self) -> Bool[np.ndarray, " data"]:
@@ -363,6 +363,15 @@ def _covariance(hessian: np.ndarray, bounded: np.ndarray) -> np.ndarray:
     if np.all(widths > 0) and np.linalg.eigvalsh(scaled)[0] > 1e-14 * len(free):
         covariance[np.ix_(free, free)] = np.linalg.inv(scaled) / np.outer(widths, widths)
     return covariance
+
+
+def at_ends(
+    values: Float64[np.ndarray, "data parameter"],
+    low: Float64[np.ndarray, " parameter"],
+    high: Float64[np.ndarray, " parameter"],
+) -> Bool[np.ndarray, "data parameter"]:
+    """Return whether parameters lie at an end of their ranges."""
+    return (values <= low) | (values >= high)
 
 
 def _number(value: float) -> float | None:

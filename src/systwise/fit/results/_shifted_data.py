@@ -1,4 +1,4 @@
-"""AbstractData sets with one observation shifted, of counts or of a simulation factor, and their fits in one call."""
+"""Data sets with one observation shifted, of counts or of a simulation factor, and their fits in one call."""
 
 from __future__ import annotations
 
