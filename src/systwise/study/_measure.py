@@ -166,6 +166,10 @@ def record_of_fit(
         "converged": result.converged,
         "verdict": result.verdict,
     }
+    if not result.minimum_found:
+        # A number beside the verdict that it is none would be quoted.
+        values |= dict.fromkeys(("estimate", "sigma", "sigma_down", "sigma_up", "sigma_stat_only", "second_minimum"))
+        values |= {"interval_95": (None, None), "nuisance_estimate": {}, "nuisance_sigma": {}}
     return Measurement.model_validate(values | fields)
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from systwise.fit.likelihood import Observed
 
-LARGEST, FEW = 64, 8
-"""Problems in one call: of a stack (more fall out of the cache), and of a single data set."""
+LARGEST, FEW, CROWD = 64, 8, 1024
+"""Problems in one call: of a stack, of a single data set, and of tens of thousands of small problems (the points of
+many profiles), where the cost of a call counts and the last iterations of a few do not."""
 ELEMENTS = 30_000
 """Numbers in the contents' derivatives of one problem, above which every problem is a call of its own."""
 
@@ -48,6 +49,8 @@ def batch_size(problems: int, elements: int) -> int:
     """
     if elements > ELEMENTS:
         return 1
+    if problems >= 4 * CROWD and CROWD * elements <= 100 * ELEMENTS:
+        return CROWD
     return FEW if problems <= 4 * FEW else LARGEST
 
 
