@@ -13,8 +13,8 @@ from scipy.stats import norm
 
 from systwise.errors import FitError
 from systwise.fit import Data, Model, asimov, histfactory_data, histfactory_model, stack
-from systwise.fit.inference._asymptotics import expected_significance, q0, q_mu_tilde
-from systwise.fit.inference._limits import background_asimov, cls, upper_limit
+from systwise.fit.hypothesis._asymptotics import expected_significance, q0, q_mu_tilde
+from systwise.fit.hypothesis._limits import background_asimov, cls, upper_limit
 from systwise.parameters import GaussianConstraint, Normalisation, Nuisance, signal_strength
 
 # pyhf validates workspaces with a part of jsonschema that is on its way out.

@@ -3,13 +3,16 @@
 What to use when: `Model.from_templates` from histograms at anchor values; `Model.data` for observed counts;
 `asimov` for expected results at any parameter values (`moving_asimov` where the data's histogram depends on the
 hypothesis); `fit` for a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map);
-`pulls`, `impacts` and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and `upper_limit` for tests;
+`pulls`, `impacts`, `postfit_impacts` and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and
+`upper_limit` for tests, `goodness_of_fit` for that of the model;
 `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
 `histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
 protocol; `referee` to have iminuit check a fit.
 """
 
-from systwise.fit.inference._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
+from systwise.fit.hypothesis._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
+from systwise.fit.hypothesis._goodness_of_fit import GoodnessOfFit, goodness_of_fit
+from systwise.fit.hypothesis._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
 from systwise.fit.inference._coverage import (
     ONE_SIGMA,
     TWO_SIGMA,
@@ -19,7 +22,6 @@ from systwise.fit.inference._coverage import (
     fair_universe_score,
 )
 from systwise.fit.inference._fit import fit, fit_many
-from systwise.fit.inference._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
 from systwise.fit.inference._profile import Profile, profile, profile_many
 from systwise.fit.inference._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
 from systwise.fit.inference._scan2d import Profile2D, profile_2d, profile_parameter
@@ -35,6 +37,7 @@ from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impact, Impacts, impacts
+from systwise.fit.results._postfit_impacts import PostfitImpacts, postfit_impacts
 from systwise.fit.results._printed import error_decimals
 from systwise.fit.results._pulls import Pull, Pulls, pulls
 from systwise.fit.results._referee import Referee, referee
@@ -56,6 +59,7 @@ __all__ = [
     "FitResult",
     "FitResults",
     "Frozen",
+    "GoodnessOfFit",
     "Impact",
     "Impacts",
     "JointMorph",
@@ -63,6 +67,7 @@ __all__ = [
     "Model",
     "Morph",
     "MovingData",
+    "PostfitImpacts",
     "Profile",
     "Profile2D",
     "Proportion",
@@ -89,12 +94,14 @@ __all__ = [
     "fit_many",
     "fit_unbinned",
     "fit_unbinned_many",
+    "goodness_of_fit",
     "histfactory_data",
     "histfactory_model",
     "histogram_model",
     "impacts",
     "moving_asimov",
     "nll_at",
+    "postfit_impacts",
     "profile",
     "profile_2d",
     "profile_many",

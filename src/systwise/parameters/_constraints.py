@@ -61,14 +61,23 @@ class AbstractConstraint(eqx.Module):
     def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
         """Return the value in `span` that the auxiliary observation alone prefers, where `nll` is lowest."""
         low, high = span
-        nll = jax.jit(jax.vmap(lambda z: self.nll(z, jnp.asarray(auxiliary))))
         best = 0.5 * (low + high)
         for _ in range(REFINED):
             z = np.linspace(low, high, SEARCHED)
-            best = float(z[np.nanargmin(np.asarray(nll(jnp.asarray(z))))])
+            best = float(z[np.nanargmin(np.asarray(_along(self, jnp.asarray(z), jnp.asarray(auxiliary))))])
             step = z[1] - z[0]
             low, high = max(span[0], best - step), min(span[1], best + step)
         return best
+
+    def lowest(self, auxiliary: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+        """Return the NLL where each observation is at its best, `[data]`; in `span` unless `centre` looks beyond.
+
+        Args:
+            auxiliary: observations, `[data, auxiliary]`.
+            span: range of the nuisance.
+        """
+        best = jnp.asarray([self.centre(own, span) for own in auxiliary])
+        return np.asarray(jax.vmap(self.nll)(best, jnp.asarray(auxiliary)))
 
     def shifted(self, auxiliary: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the auxiliary observation moved up and down by one standard deviation of its own.
@@ -83,6 +92,14 @@ class AbstractConstraint(eqx.Module):
         z = jnp.asarray(centre, jnp.result_type(float))
         step = width * np.asarray(jax.jvp(self.asimov, (z,), (jnp.ones_like(z),))[1])
         return auxiliary + step, auxiliary - step
+
+
+@jax.jit
+def _along(
+    constraint: AbstractConstraint, z: Float[Array, " value"], auxiliary: Float[Array, " auxiliary"]
+) -> Float[Array, " value"]:
+    """Return the NLL of one observation along the nuisance."""
+    return jax.vmap(lambda value: constraint.nll(value, auxiliary))(z)
 
 
 class NoConstraint(AbstractConstraint):

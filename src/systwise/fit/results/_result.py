@@ -111,6 +111,12 @@ class FitResult:
         deviations = dict(zip(self.estimates, np.sqrt(np.diag(self.covariance)), strict=True))
         return {name: _number(deviations[name]) for name in self.estimates if name not in self.pois}
 
+    @property
+    def correlation(self) -> Float64[np.ndarray, "parameter parameter"]:
+        """Correlation coefficients, in the order of `estimates`; NaN where there is no covariance."""
+        widths = np.sqrt(np.diag(self.covariance))
+        return self.covariance / np.outer(widths, widths)
+
     def rows(self) -> list[tuple[str, str]]:
         """Return the table behind the printed form, as label and text."""
         if not self.minimum_found:

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from scipy.stats import norm
 
+from systwise.fit.hypothesis._hypothetical import Tail, check_calculator, conditional, doubt, hypothetical, tail
+from systwise.fit.hypothesis._profile_ratio import not_below_zero, profile_ratio
 from systwise.fit.inference._engine import poi_number
-from systwise.fit.inference._profile_ratio import profile_ratio
 from systwise.fit.model._data import AbstractData, Values, asimov
 from systwise.fit.model._model import Model
 from systwise.fit.results._printed import html_table, plain, text_table
@@ -33,22 +34,26 @@ class Discovery:
         q0: eq. 12: `2 (NLL(0) - NLL(estimate))`, zero for an estimate below zero.
         estimate: the estimate, not below zero.
         converged: the fits can be believed.
+        tail: from data sets without signal, the probability of such a q0 or more; None: asymptotic.
+        caution: why the asymptotic p-value cannot be trusted, empty where it can.
     """
 
     poi: str
     q0: Float64[np.ndarray, "*data"]
     estimate: Float64[np.ndarray, "*data"]
     converged: Bool[np.ndarray, "*data"]
+    tail: Tail | None = None
+    caution: str = ""
 
     @property
     def significance(self) -> Float64[np.ndarray, "*data"]:
-        """`Z = sqrt(q0)`, eq. 53."""
-        return np.asarray(np.sqrt(self.q0))
+        """`Z = sqrt(q0)`, eq. 53, or of the pseudo-experiments' p-value; infinite where none is as large."""
+        return np.asarray(np.sqrt(self.q0) if self.tail is None else norm.isf(self.tail.p))
 
     @property
     def p_value(self) -> Float64[np.ndarray, "*data"]:
-        """Probability of such a significance or more without signal, eq. 52; one half where there is no excess."""
-        return np.asarray(norm.sf(self.significance))
+        """Probability of such a q0 or more without signal; by eq. 52 one half where there is no excess."""
+        return np.asarray(norm.sf(np.sqrt(self.q0)) if self.tail is None else self.tail.p)
 
     @property
     def verdict(self) -> str:
@@ -57,6 +62,10 @@ class Discovery:
         none = np.sum(np.asarray(self.q0) == 0)
         if none:
             notes.append("no excess" if np.ndim(self.q0) == 0 else f"{none} data sets without an excess")
+        if self.tail is not None and self.tail.p == 0:
+            notes.append(f"no pseudo-experiment has such an excess: p < {self.tail.error:.1g}; take more of them")
+        if self.caution:
+            notes.append(self.caution)
         return "; ".join(notes)
 
     def _cells(self) -> list[tuple[str, str]]:
@@ -66,7 +75,10 @@ class Discovery:
             ("significance", self.significance),
             ("p-value", self.p_value),
         )
-        return [(name, spread(values)) for name, values in rows]
+        cells = [(name, spread(values)) for name, values in rows]
+        if self.tail is not None and self.tail.error:
+            cells[-1] = ("p-value", f"{self.tail.p:.3g} +- {self.tail.error:.1g}")
+        return cells
 
     @property
     def _foot(self) -> list[str]:
@@ -82,24 +94,50 @@ class Discovery:
         )
 
 
-def q0(model: Model, data: AbstractData, poi: int | str = 0) -> Discovery:
+def q0(
+    model: Model,
+    data: AbstractData,
+    poi: int | str = 0,
+    *,
+    calculator: str = "asymptotic",
+    toys: int = 10_000,
+    seed: int = 0,
+) -> Discovery:
     """Test the background-only hypothesis on one data set or a stack of them.
 
     Args:
         model: the model.
-        data: one data set or a stack.
+        data: one data set, or a stack with the asymptotic calculator.
         poi: number or name of the parameter of interest, whose value 0 means no signal.
+        calculator: `asymptotic`, or `toys`: pseudo-experiments without signal, with the nuisances that the data
+            prefer there, each fitted again; a counting experiment's outcomes are summed instead.
+        toys: number of pseudo-experiments.
+        seed: their seed.
 
     Raises:
-        FitError: no such parameter, or its range does not hold zero.
+        FitError: no such parameter, its range does not hold zero, or toys of what has none.
     """
-    ratio = profile_ratio(model, data.batch(), [0.0], poi)
+    check_calculator("q0", calculator, toys, data, model)
+    number = poi_number(model, poi)
+    name = model.components.pois[number]
+    ratio = profile_ratio(model, data.batch(), [0.0], number)
     first = (...,) if data.stacked else (0,)
+    found, caution = None, ""
+    if calculator == "toys":
+        bounded = not_below_zero(model, number)
+        sets = hypothetical(bounded, conditional(bounded, data, {name: 0.0}), toys, seed)
+        without = profile_ratio(model, sets.data, [0.0], number)
+        statistic = np.where(without.converged, without.twice_rise[:, 0], np.nan)
+        found = tail(sets, statistic, float(ratio.twice_rise[0, 0]))
+    elif not data.stacked and not model.moving:
+        caution = doubt(model, name, 0.0)
     return Discovery(
-        poi=model.components.pois[poi_number(model, poi)],
+        poi=name,
         q0=np.asarray(ratio.twice_rise[:, 0][first]),
         estimate=np.asarray(ratio.best[first]),
         converged=np.asarray(ratio.converged[first]),
+        tail=found,
+        caution=caution,
     )
 
 
