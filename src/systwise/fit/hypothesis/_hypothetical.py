@@ -123,8 +123,8 @@ def tail(sets: Hypothetical, statistic: Float64[np.ndarray, " data"], observed: 
 def doubt(model: Model, poi: str, value: float) -> str:
     """Return a sentence where too few events are expected for asymptotic results, empty elsewhere.
 
-    Events count by how much they tell about the parameter: with s the slope of the expected counts nu, the weighted
-    sum `sum s n / nu` fluctuates like `(sum s)^2 / sum(s^2 / nu)` events.
+    Events count by how much they tell about the parameter: with s the size of the slope of the expected counts nu, the
+    weighted sum `sum s n / nu` fluctuates like `(sum s)^2 / sum(s^2 / nu)` events.
 
     Args:
         model: the model, its observable fixed.
@@ -136,7 +136,7 @@ def doubt(model: Model, poi: str, value: float) -> str:
     step = 1e-3 * (high - low)
     ahead = value + step if value + step <= high else value - step
     nu = model.expected({poi: value}, z)
-    slope = (model.expected({poi: ahead}, z) - nu) / (ahead - value)
+    slope = np.abs(model.expected({poi: ahead}, z) - nu) / abs(ahead - value)
     weight = np.sum(np.divide(slope**2, nu, out=np.zeros_like(nu), where=nu > 0))
     events = float(np.sum(slope) ** 2 / weight) if weight > 0 else np.inf
     if events >= RELIABLE:
