@@ -162,11 +162,12 @@ def _cls_from_toys(model: Model, data: AbstractData, values: np.ndarray, poi: in
         sets = hypothetical(bounded, conditional(bounded, data, {name: float(value)}), toys, seed + 1)
         signal = profile_ratio(model, sets.data, [float(value)], poi)
         with_signal = np.where(signal.converged, signal.q_mu_tilde[:, 0], np.nan)
-        no_signal = np.where(background.converged, background.q_mu_tilde[:, i], np.nan)
+        # A failed fit makes CLs larger on either side, not smaller.
+        no_signal = np.where(background.converged, background.q_mu_tilde[:, i], -np.inf)
         q = float(observed.q_mu_tilde[0, i])
         both = tail(sets, with_signal, q), tail(without, no_signal, q)
         # Limits below the median belong to data more background-like than the median: a larger q.
-        order = np.argsort(np.nan_to_num(no_signal, nan=np.inf))
+        order = np.argsort(no_signal)
         shares = np.cumsum(without.weights[order])
         typical = no_signal[order][np.searchsorted(shares, norm.cdf(-np.array(BANDS))).clip(max=len(order) - 1)]
         bands = [tail(sets, with_signal, at).p / tail(without, no_signal, at).p for at in typical]
