@@ -22,6 +22,8 @@ from systwise.fit import (
     q0,
     upper_limit,
 )
+from systwise.fit.hypothesis._hypothetical import hypothetical
+from systwise.fit.model._best_factors import best_factors
 from systwise.parameters import CountsConstraint, GaussianConstraint, Nuisance, signal_strength
 
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
@@ -171,6 +173,18 @@ def test_postfit_impacts_are_the_fits_with_the_nuisance_held() -> None:
         assert row.up is not None
         again = fit(model, data, fixed={row.nuisance: at + width})
         assert row.up == pytest.approx(again.estimate - found.result.estimate, abs=1e-6)
+
+
+def test_pseudo_experiments_have_the_simulation_factors_that_the_data_prefer() -> None:
+    templates = np.array([[10.0, 30.0], [100.0, 100.0]])
+    model = Model.from_templates(signal_strength(), (), (), templates, variances=0.04 * templates**2)
+    data = model.data([150, 100])
+    drawn = hypothetical(model, data, {"mu": 0.0}, 4000, 1).data
+    factors = best_factors(model, data, {"mu": 0.0})
+    assert factors[0] > 1.3
+    assert drawn.simulated is not None
+    np.testing.assert_allclose(drawn.simulated.mean(axis=0), factors, atol=4 * 0.2 / math.sqrt(4000))
+    np.testing.assert_allclose(drawn.counts.mean(axis=0), 100 * factors, atol=4 * 12 / math.sqrt(4000))
 
 
 @pytest.mark.parametrize("test", [q0, upper_limit, lambda *a, **k: cls(*a, 1.0, **k)])

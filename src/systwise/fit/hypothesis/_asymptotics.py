@@ -125,7 +125,7 @@ def q0(
     found, caution = None, ""
     if calculator == "toys":
         bounded = not_below_zero(model, number)
-        sets = hypothetical(bounded, conditional(bounded, data, {name: 0.0}), toys, seed)
+        sets = hypothetical(bounded, data, conditional(bounded, data, {name: 0.0}), toys, seed)
         without = profile_ratio(model, sets.data, [0.0], number)
         statistic = np.where(without.converged, without.twice_rise[:, 0], np.nan)
         found = tail(sets, statistic, float(ratio.twice_rise[0, 0]))

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from scipy.stats import chi2
 
 from systwise.errors import FitError
-from systwise.fit.hypothesis._hypothetical import check_calculator, hypothetical, tail
+from systwise.fit.hypothesis._hypothetical import check_calculator, hypothetical, parts, tail
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
@@ -105,7 +105,7 @@ def goodness_of_fit(model: Model, data: AbstractData, *, toys: int = 0, seed: in
         notes.append(f"{model.bins} bins and {free} free parameters leave no degree of freedom")
     p_toys = p_error = None
     if toys and good:
-        sets = hypothetical(bare, result.estimates, toys, seed)
+        sets = hypothetical(bare, data, result.estimates, toys, seed)
         fits = fit_many(bare, sets.data, levels=(), stat_only=False)
         statistic = np.where(fits.minimum_found, _saturated(bare, sets.data, fits.nll), np.nan)
         p_toys, p_error = tail(sets, statistic, observed)
@@ -113,18 +113,12 @@ def goodness_of_fit(model: Model, data: AbstractData, *, toys: int = 0, seed: in
         if failed:
             notes.append(f"{failed} of {len(statistic)} pseudo-experiments have no fit and count as worse")
     else:
-        few = _fewest(bare, result.estimates) if good else FEW
+        few = float(model.expected(*parts(model, result.estimates)).min()) if good else FEW
         if few < FEW:
             notes.append(f"a bin expects {few:.2g} events, too few for chi-squared: ask for toys")
     if model.moving:
         notes.append("the data's histogram moves with the nuisances: compared at their best-fit values")
     return GoodnessOfFit(observed, degrees, p_asymptotic, p_toys, p_error, good, "; ".join(notes))
-
-
-def _fewest(model: Model, values: dict[str, float]) -> float:
-    """Return the smallest expected count at given parameters."""
-    z = {nuisance.name: values[nuisance.name] for nuisance in model.nuisances}
-    return float(model.expected({name: values[name] for name in model.components.pois}, z).min())
 
 
 def _saturated(model: Model, data: AbstractData, nll: Float64[np.ndarray, " data"]) -> Float64[np.ndarray, " data"]:

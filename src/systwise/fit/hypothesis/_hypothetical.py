@@ -1,7 +1,7 @@
 """Data sets under a hypothesis: pseudo-experiments with their weights, or every outcome of a counting experiment.
 
-The nuisances are those that the observed data prefer under the hypothesis, and auxiliary observations are drawn
-around them, as in the toys of arXiv:1007.1727 and of pyhf.
+Nuisances and simulation factors are those that the observed data prefer under the hypothesis, and auxiliary
+observations are drawn around them, as in the toys of arXiv:1007.1727 and of pyhf.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy.stats import poisson
 from systwise.errors import FitError
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.inference._pseudo_experiments import pseudo_data
+from systwise.fit.model._best_factors import best_factors
 from systwise.fit.model._data import AbstractData, Data
 from systwise.fit.model._model import Model
 
@@ -71,7 +72,7 @@ def check_calculator(who: str, calculator: str, toys: int, data: AbstractData, m
     if model.moving:
         raise FitError(
             f"{who}: pseudo-experiments of a moving observable come from events scored at every anchor; "
-            "use calculator='asymptotic'"
+            "use the asymptotic result"
         )
 
 
@@ -84,28 +85,36 @@ def conditional(model: Model, data: AbstractData, held: Mapping[str, float]) -> 
     result = fit_many(model, data, fixed=held, levels=(), stat_only=False)[0]
     if not result.minimum_found:
         words = ", ".join(f"{name} = {value:g}" for name, value in held.items()) or "everything free"
-        raise FitError(f"pseudo-experiments: the fit of the observed data with {words} has failed ({result.verdict})")
+        raise FitError(f"the fit of the observed data with {words} has failed ({result.verdict})")
     return result.estimates
 
 
-def hypothetical(model: Model, values: Mapping[str, float], toys: int, seed: int) -> Hypothetical:
+def parts(model: Model, values: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return parameters of interest and nuisances."""
+    theta = {name: values[name] for name in model.components.pois}
+    return theta, {nuisance.name: values[nuisance.name] for nuisance in model.nuisances}
+
+
+def hypothetical(model: Model, data: AbstractData, values: Mapping[str, float], toys: int, seed: int) -> Hypothetical:
     """Return data sets under given parameters; those of one bin without auxiliary data are every outcome.
 
     Args:
         model: the model, its observable fixed.
+        data: the observed data set, which says what the simulation factors are.
         values: all parameters by name.
         toys: number of pseudo-experiments.
         seed: their seed.
     """
-    theta = {name: values[name] for name in model.components.pois}
-    z = {nuisance.name: values[nuisance.name] for nuisance in model.nuisances}
+    theta, z = parts(model, values)
     counting = model.bins == 1 and model.variance is None and not model.joint
     if counting and not any(constraint.observed for constraint in model.constraints):
         mean = float(model.expected(theta, z)[0])
         counts = np.arange(poisson.ppf(NEGLIGIBLE, mean), poisson.isf(NEGLIGIBLE, mean) + 1)
         weights = poisson.pmf(counts, mean)
         return Hypothetical(model.data(counts[:, None]), weights / weights.sum(), False)
-    return Hypothetical(pseudo_data(model, theta, z, seed, range(toys)), np.full(toys, 1 / toys), True)
+    factors = None if model.variance is None else best_factors(model, data, values)
+    drawn = pseudo_data(model, theta, z, seed, range(toys), factors=factors)
+    return Hypothetical(drawn, np.full(toys, 1 / toys), True)
 
 
 def tail(sets: Hypothetical, statistic: Float64[np.ndarray, " data"], observed: float) -> Tail:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from systwise.errors import FitError
 from systwise.fit.hypothesis._asymptotics import BANDS
-from systwise.fit.hypothesis._hypothetical import check_calculator, conditional, doubt, hypothetical, tail
+from systwise.fit.hypothesis._hypothetical import check_calculator, conditional, doubt, hypothetical, parts, tail
 from systwise.fit.hypothesis._profile_ratio import POINTS, not_below_zero, profile_ratio
-from systwise.fit.inference._fit import fit_many, poi_number
+from systwise.fit.inference._engine import poi_number
 from systwise.fit.model._best_factors import best_factors, simulated_part
 from systwise.fit.model._data import AbstractData, Data, asimov, stack
 from systwise.fit.model._model import Model
@@ -100,15 +100,13 @@ def background_asimov(model: Model, data: AbstractData, poi: int | str = 0) -> D
         FitError: the observable moves with the hypothesis, or the fit without signal does not converge.
     """
     name = model.components.pois[poi_number(model, poi)]
-    null = fit_many(model, data, fixed={name: 0.0}, levels=(), stat_only=False)[0]
-    if not null.minimum_found:
-        raise FitError(f"background-only Asimov data: the fit with {name} = 0 has failed ({null.verdict})")
-    theta, z = _parts(model, null.estimates)
+    null = conditional(model, data, {name: 0.0})
+    theta, z = parts(model, null)
     expected = asimov(model, theta, z, auxiliary_at=z)
     if model.variance is None:
         return expected
-    factors = best_factors(model, data, null.estimates)
-    simulated, nu = simulated_part(model, null.estimates)
+    factors = best_factors(model, data, null)
+    simulated, nu = simulated_part(model, null)
     return dataclasses.replace(expected, counts=nu + (factors - 1) * simulated, simulated=factors)
 
 
@@ -155,11 +153,11 @@ def _cls_from_toys(model: Model, data: AbstractData, values: np.ndarray, poi: in
     bounded = not_below_zero(model, poi)
     name = model.components.pois[poi]
     observed = profile_ratio(model, data.batch(), values, poi)
-    without = hypothetical(bounded, conditional(bounded, data, {name: 0.0}), toys, seed)
+    without = hypothetical(bounded, data, conditional(bounded, data, {name: 0.0}), toys, seed)
     background = profile_ratio(model, without.data, values, poi)
     rows = []
     for i, value in enumerate(values):
-        sets = hypothetical(bounded, conditional(bounded, data, {name: float(value)}), toys, seed + 1)
+        sets = hypothetical(bounded, data, conditional(bounded, data, {name: float(value)}), toys, seed + 1)
         signal = profile_ratio(model, sets.data, [float(value)], poi)
         with_signal = np.where(signal.converged, signal.q_mu_tilde[:, 0], np.nan)
         # A failed fit makes CLs larger on either side, not smaller.
@@ -358,9 +356,3 @@ def _crossing(points: np.ndarray, values: np.ndarray, level: float) -> tuple[np.
     logs = np.log(np.maximum(values[i : i + 2], 1e-300))
     share = (logs[0] - np.log(level)) / (logs[0] - logs[1])
     return points[i : i + 2], float(points[i] + share * (points[i + 1] - points[i]))
-
-
-def _parts(model: Model, values: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return parameters of interest and nuisances."""
-    theta = {name: values[name] for name in model.components.pois}
-    return theta, {nuisance.name: values[nuisance.name] for nuisance in model.nuisances}

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float64, Key, UInt32
 
 from systwise.errors import FitError
+from systwise.fit.model._best_factors import simulated_part
 from systwise.fit.model._data import Data, Values
 from systwise.fit.model._model import Model
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian
@@ -72,6 +73,7 @@ def pseudo_data(
     seed: int,
     numbers: Sequence[int] | np.ndarray,
     expected: Float64[np.ndarray, " bin"] | None = None,
+    factors: Float64[np.ndarray, " bin"] | None = None,
 ) -> Data:
     """Return stacked pseudo-experiments of a fixed observable: Poisson counts and drawn constraint centres.
 
@@ -84,6 +86,7 @@ def pseudo_data(
         expected: expected counts `[bin]` from events that did not build the templates. Where None they
             come from the templates; the simulation's own fluctuation (Barlow-Beeston models) is then drawn
             as well, by moving the centres of the simulation factors.
+        factors: true simulation factors `[bin]`; ones where None.
 
     Raises:
         FitError: the observable moves with the hypothesis, so its data come from events.
@@ -101,6 +104,9 @@ def pseudo_data(
     of_joint = [np.array([values[names.index(n)] for n in c.nuisances]) for c in model.joint]
     auxiliary = draw_auxiliary([*model.constraints, *model.joint], [*values, *of_joint], seed, numbers)
     mean = model.expected(theta, z) if expected is None else np.asarray(expected, np.float64)
+    if factors is not None:
+        every = dict(zip(model.parameter_names, [*model.poi_values(theta), *values], strict=True))
+        mean = mean + (factors - 1) * simulated_part(model, every)[0]
     if mean.shape != (model.bins,) or not np.all(np.isfinite(mean)) or np.any(mean < 0):
         raise FitError(f"pseudo_data: expected counts must be {model.bins} finite numbers, none negative")
     counts = np.stack([toy_generator(seed, "counts", int(i)).poisson(mean) for i in numbers]).astype(np.float64)
@@ -108,5 +114,5 @@ def pseudo_data(
     if model.variance is not None and expected is None:
         widths = np.sqrt(model.factor_variance(theta, z))
         pulls = np.stack([toy_generator(seed, "simulation", int(i)).standard_normal(model.bins) for i in numbers])
-        simulated = 1 + widths * pulls
+        simulated = (1 if factors is None else factors) + widths * pulls
     return Data(counts, auxiliary, simulated)

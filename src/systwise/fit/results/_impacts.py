@@ -21,7 +21,7 @@ from systwise.fit.inference._fit import fit
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import prefit_widths, shifts_of
-from systwise.fit.results._printed import html_table, plain, signed, text_table
+from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
 from systwise.fit.results._result import FitResult
 from systwise.fit.results._shifted_data import count_shifts, refitted, simulation_shifts
 
@@ -96,11 +96,7 @@ class Impacts:
 
     def __getitem__(self, nuisance: str) -> Impact:
         """Return the impact of one nuisance."""
-        for row in self.rows:
-            if row.nuisance == nuisance:
-                return row
-        known = ", ".join(row.nuisance for row in self.rows) or "none"
-        raise FitError(f"impacts: no nuisance '{nuisance}' (known: {known})")
+        return row_of(self.rows, nuisance, "impacts")
 
     def _cells(self) -> list[tuple[str, ...]]:
         def share(value: float | None) -> str:

@@ -17,7 +17,7 @@ from systwise.fit.minimise import Problems
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._impacts import Impact
-from systwise.fit.results._printed import html_table, plain, signed, text_table
+from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
 from systwise.fit.results._result import FitResult
 
 HEADS = ("nuisance held at", "+1 post-fit sigma", "-1 post-fit sigma", "size", "remark")
@@ -43,11 +43,7 @@ class PostfitImpacts:
 
     def __getitem__(self, nuisance: str) -> Impact:
         """Return the row of one nuisance."""
-        for row in self.rows:
-            if row.nuisance == nuisance:
-                return row
-        known = ", ".join(row.nuisance for row in self.rows) or "none"
-        raise FitError(f"postfit_impacts: no nuisance '{nuisance}' (known: {known})")
+        return row_of(self.rows, nuisance, "postfit_impacts")
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [(r.nuisance, signed(r.up), signed(r.down), plain(r.size, 4), r.remark) for r in self.rows]

@@ -5,10 +5,25 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from systwise.errors import FitError
+
 Ends = tuple[float | None, float | None]
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A row of a table about nuisances."""
+
+    @property
+    def nuisance(self) -> str:
+        """Its nuisance."""
+
+
+Row = TypeVar("Row", bound=Named)
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> str:
@@ -91,3 +106,16 @@ def pair(ends: Ends) -> str:
     """Return an interval."""
     low, high = ("none" if end is None else f"{end:.5g}" for end in ends)
     return f"[{low}, {high}]"
+
+
+def row_of(rows: Sequence[Row], nuisance: str, who: str) -> Row:
+    """Return the row of one nuisance.
+
+    Raises:
+        FitError: there is none.
+    """
+    for row in rows:
+        if row.nuisance == nuisance:
+            return row
+    known = ", ".join(row.nuisance for row in rows) or "none"
+    raise FitError(f"{who}: no nuisance '{nuisance}' (known: {known})")

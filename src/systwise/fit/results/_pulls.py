@@ -11,7 +11,7 @@ from systwise.fit.inference._fit import fit
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import centres, prefit_widths
-from systwise.fit.results._printed import html_table, plain, signed, text_table
+from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
 from systwise.fit.results._result import FitResult
 
 HEADS = ("nuisance", "best fit", "sigma", "before", "pull", "constraint", "remark")
@@ -67,11 +67,7 @@ class Pulls:
 
     def __getitem__(self, nuisance: str) -> Pull:
         """Return the pull of one nuisance."""
-        for row in self.rows:
-            if row.nuisance == nuisance:
-                return row
-        known = ", ".join(row.nuisance for row in self.rows) or "none"
-        raise FitError(f"pulls: no nuisance '{nuisance}' (known: {known})")
+        return row_of(self.rows, nuisance, "pulls")
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [
