@@ -3,8 +3,9 @@
 What to use when: `Model.from_templates` from histograms at anchor values; `Model.data` for observed counts;
 `asimov` for expected results at any parameter values (`moving_asimov` where the data's histogram depends on the
 hypothesis); `fit` for a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map);
-`pulls`, `impacts`, `postfit_impacts` and `stat_syst_split` for what makes the uncertainty; `q0`, `cls` and
-`upper_limit` for tests, `goodness_of_fit` for that of the model;
+`pulls`, `impacts`, `postfit_impacts` and `stat_syst_split` for what makes the uncertainty; `prefit_yields` and
+`postfit_yields` for what is expected where; `q0`, `cls` and `upper_limit` for tests, `goodness_of_fit` for that of
+the model;
 `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
 `histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
 protocol; `referee` to have iminuit check a fit.
@@ -43,6 +44,7 @@ from systwise.fit.results._pulls import Pull, Pulls, pulls
 from systwise.fit.results._referee import Referee, referee
 from systwise.fit.results._result import FitResult, FitResults, SecondMinimum
 from systwise.fit.results._split import Frozen, Split, stat_syst_split
+from systwise.fit.results._yields import Yields, postfit_yields, prefit_yields
 
 __all__ = [
     "CONVENTIONS",
@@ -80,6 +82,7 @@ __all__ = [
     "UnbinnedData",
     "UnbinnedModel",
     "UpperLimit",
+    "Yields",
     "asimov",
     "background_asimov",
     "build_joint_morph",
@@ -102,6 +105,8 @@ __all__ = [
     "moving_asimov",
     "nll_at",
     "postfit_impacts",
+    "postfit_yields",
+    "prefit_yields",
     "profile",
     "profile_2d",
     "profile_many",

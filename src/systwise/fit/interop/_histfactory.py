@@ -75,6 +75,7 @@ def histfactory_model(
         moving=False,
         variance=layout.relative_variance(),
         simulated=layout.simulated,
+        regions=dict(zip(layout.channels, np.diff(layout.starts).tolist(), strict=True)),
     )
 
 

@@ -33,7 +33,7 @@ def best_factors(model: Model, data: AbstractData, values: Mapping[str, float]) 
         return np.ones(model.bins)
     observed = jax.tree.map(lambda leaf: leaf[0], model.observed(data.batch()))
     x = np.array([values[name] for name in model.parameter_names])
-    return np.asarray(_factors(model.region, observed.regions[0], jnp.asarray(x)))[: model.bins]
+    return np.asarray(_factors(model.arrays, observed.regions[0], jnp.asarray(x)))[: model.bins]
 
 
 @jax.jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -53,6 +54,8 @@ class Model:
         variance: squared relative uncertainty of the simulation, of each bin as a whole `[bin]` (HistFactory), or of
             each component `[component, bin]`, where it follows the parameters of interest; None: exact templates.
         simulated: 1 where a component comes from simulation of limited size, `[component, bin]`; None: everywhere.
+        regions: names of regions (HistFactory: channels) with their numbers of bins, in the bins' order; all bins are
+            one region where there is none.
     """
 
     components: Components
@@ -66,6 +69,7 @@ class Model:
     joint: tuple[CorrelatedGaussian, ...] = ()
     variance: np.ndarray | None = None
     simulated: np.ndarray | None = None
+    regions: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @staticmethod
     def from_templates(
@@ -78,6 +82,7 @@ class Model:
         *,
         normalisations: Sequence[Normalisation] = (),
         variances: np.ndarray | None = None,
+        regions: Mapping[str, int] | None = None,
     ) -> Model:
         """Build a model from templates at the nuisances' anchors.
 
@@ -95,9 +100,11 @@ class Model:
             normalisations: nuisances that are exact factors on the yields of components.
             variances: `[component, bin]` variances of the nominal templates (sums of squared weights): each
                 bin then has a simulation factor in the likelihood (Barlow-Beeston lite).
+            regions: names of regions with their numbers of bins, where the bins belong to several.
 
         Raises:
-            ConfigError: unknown convention, or a constraint on an unknown or twice constrained nuisance.
+            ConfigError: unknown convention, a constraint on an unknown or twice constrained nuisance, or regions
+                whose bins are not all of them.
             TemplateError: wrong shape, content not finite or negative, or a bin in which nothing is expected.
         """
         if convention not in CONVENTIONS:
@@ -119,6 +126,9 @@ class Model:
             morph = build_joint_morph(anchors, nominal, arrays[0], ranges)
         else:
             morph = build_morph(anchors, nominal, arrays, ranges)
+        bins = morph.base.shape[-1]
+        if regions and (sum(regions.values()) != bins or min(regions.values()) < 1):
+            raise ConfigError(f"regions: {dict(regions)} hold {sum(regions.values())} bins where there are {bins}")
         return Model(
             components=components,
             nuisances=tuple(nuisances),
@@ -130,12 +140,21 @@ class Model:
             convention=convention,
             moving=moving and bool(morphed),
             variance=None if variances is None else relative_variances(components, morph.base, variances),
+            regions=dict(regions or {}),
         )
 
     @property
     def bins(self) -> int:
         """Number of bins."""
         return self.morph.base.shape[-1]
+
+    def region_slices(self) -> dict[str, slice]:
+        """Return the bins of each region by its name."""
+        ends = np.cumsum([0, *(self.regions or {"all bins": self.bins}).values()]).tolist()
+        return {
+            name: slice(*pair)
+            for name, pair in zip(self.regions or ("all bins",), itertools.pairwise(ends), strict=True)
+        }
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -165,12 +184,12 @@ class Model:
             z: nuisances, each in its own unit; beyond the anchors the outermost cubic continues.
         """
         x = np.concatenate([self.poi_values(theta), self.nuisance_values(z)])
-        return np.asarray(_expected(self.region, jnp.asarray(x)))[: self.bins]
+        return np.asarray(_expected(self.arrays, jnp.asarray(x)))[: self.bins]
 
     @in_float64
     def templates(self, z: Values) -> Float64[np.ndarray, "component bin"]:
         """Return the expected counts of each component at coefficient 1, `T_kb(z)`."""
-        return np.asarray(_templates(self.region, jnp.asarray(self.nuisance_values(z))))[:, : self.bins]
+        return np.asarray(_templates(self.arrays, jnp.asarray(self.nuisance_values(z))))[:, : self.bins]
 
     def factor_variance(self, theta: Values, z: Values) -> Float64[np.ndarray, " bin"]:
         """Return the squared relative uncertainty of each bin's simulated part at given parameters.
@@ -235,7 +254,7 @@ class Model:
         return self._likelihood
 
     @property
-    def region(self) -> Bins:
+    def arrays(self) -> Bins:
         """Its bins as arrays."""
         region = self._likelihood.regions[0]
         assert isinstance(region, Bins)
