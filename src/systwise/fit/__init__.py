@@ -4,14 +4,15 @@ What to use when: `Model.from_templates` from histograms at anchor values; `Mode
 `asimov` for expected results at any parameter values (`moving_asimov` where the data's histogram depends on the
 hypothesis); `fit` for a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map);
 `pulls`, `impacts`, `postfit_impacts` and `stat_syst_split` for what makes the uncertainty; `prefit_yields` and
-`postfit_yields` for what is expected where; `q0`, `cls` and `upper_limit` for tests, `goodness_of_fit` for that of
-the model;
+`postfit_yields` for what is expected where; `q0`, `cls` and `upper_limit` for tests, `feldman_cousins` for
+intervals beside a physical boundary, `goodness_of_fit` for that of the model;
 `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
 `histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
 protocol; `referee` to have iminuit check a fit.
 """
 
 from systwise.fit.hypothesis._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
+from systwise.fit.hypothesis._feldman_cousins import FeldmanCousins, feldman_cousins
 from systwise.fit.hypothesis._goodness_of_fit import GoodnessOfFit, goodness_of_fit
 from systwise.fit.hypothesis._limits import CLs, UpperLimit, background_asimov, cls, upper_limit
 from systwise.fit.inference._coverage import (
@@ -58,6 +59,7 @@ __all__ = [
     "Discovery",
     "ExpectedSignificance",
     "ExponentialFactor",
+    "FeldmanCousins",
     "FitResult",
     "FitResults",
     "Frozen",
@@ -92,6 +94,7 @@ __all__ = [
     "error_decimals",
     "expected_significance",
     "fair_universe_score",
+    "feldman_cousins",
     "fit",
     "fit_log_ratios",
     "fit_many",

@@ -89,6 +89,5 @@ def _held(model: Model, data: AbstractData, points: np.ndarray, poi: int) -> tup
 
 def not_below_zero(model: Model, poi: int) -> Model:
     """Return the model with the range of a parameter of interest cut at zero."""
-    ranges = list(model.components.ranges)
-    ranges[poi] = (0.0, ranges[poi][1])
-    return dataclasses.replace(model, components=dataclasses.replace(model.components, ranges=tuple(ranges)))
+    name, (_, high) = model.components.pois[poi], model.components.ranges[poi]
+    return model.with_range(name, 0.0, high)

@@ -275,6 +275,22 @@ class Model:
         )
         return jax.tree.map(jnp.asarray, lik)
 
+    def with_range(self, poi: str, low: float, high: float) -> Model:
+        """Return the model with another range of a parameter of interest, for example its physical region.
+
+        Raises:
+            ConfigError: no such parameter of interest, or a lower end that is not below the upper one.
+        """
+        if poi not in self.components.pois:
+            raise ConfigError(
+                f"range of '{poi}': no such parameter of interest (known: {', '.join(self.components.pois)})"
+            )
+        if not low < high:
+            raise ConfigError(f"range of '{poi}': [{low:g}, {high:g}] is empty; give the lower end first")
+        ranges = list(self.components.ranges)
+        ranges[self.components.pois.index(poi)] = (low, high)
+        return dataclasses.replace(self, components=dataclasses.replace(self.components, ranges=tuple(ranges)))
+
     @property
     def shaped(self) -> list[Nuisance]:
         """The nuisances that change shapes."""
