@@ -130,7 +130,7 @@ def test_as_many_parameters_as_bins_give_the_counts_and_their_poisson_errors() -
 
 def test_a_region_without_a_sample_has_a_dash_and_a_free_nuisance_no_width_before_the_fit() -> None:
     found = prefit_yields(exact())
-    assert found.rows()[0] == ("signal", "10.0 +- 0.0", "-")
+    assert found.cells()[0] == ("signal", "10.0 +- 0.0", "-")
     assert np.all(found.total_error == 0)
     assert found.observed is None
 
@@ -145,7 +145,7 @@ def test_a_parameter_at_an_end_of_its_range_is_said_and_a_failed_fit_has_no_numb
     same = Model.from_templates(signal_strength(0, 3), twins, (), [shapes, shapes])
     failed = postfit_yields(same, same.data([70.0]))
     assert not failed.converged
-    assert failed.rows()[0][1] == "-"
+    assert failed.cells()[0][1] == "-"
     assert np.all(np.isnan(failed.total_error))
 
 

@@ -3,6 +3,9 @@
 from systwise.cli import _runs
 
 # isort: split
+from systwise.cli import _fit
+
+# isort: split
 from systwise.cli import _exports
 
 # isort: split
@@ -15,7 +18,7 @@ from systwise.cli import _lists
 from systwise.cli import _events
 from systwise.cli._app import app
 
-COMMANDS = (_runs, _exports, _analysis, _lists, _events)
+COMMANDS = (_runs, _fit, _exports, _analysis, _lists, _events)
 """Modules whose functions are commands."""
 
 __all__ = ["app", "main"]

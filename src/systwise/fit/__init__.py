@@ -2,13 +2,13 @@
 
 What to use when: `Model.from_templates` from histograms at anchor values; `Model.data` for observed counts;
 `asimov` for expected results at any parameter values (`moving_asimov` where the data's histogram depends on the
-hypothesis); `fit` for a number with its interval and verdict; `profile` for the curve (`profile_2d` for a map);
-`pulls`, `impacts`, `postfit_impacts` and `stat_syst_split` for what makes the uncertainty; `prefit_yields` and
-`postfit_yields` for what is expected where; `q0`, `cls` and `upper_limit` for tests, `feldman_cousins` for
-intervals beside a physical boundary, `goodness_of_fit` for that of the model;
-`pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
-`histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI
-protocol; `referee` to have iminuit check a fit.
+hypothesis); `measure` for everything about a data set at once, or in parts: `fit` for a number with its interval and
+verdict; `profile` for the curve (`profile_2d` for a map); `pulls`, `impacts`, `postfit_impacts` and `stat_syst_split`
+for what makes the uncertainty; `prefit_yields` and `postfit_yields` for what is expected where; `q0`, `cls` and
+`upper_limit` for tests, `feldman_cousins` for intervals beside a physical boundary, `goodness_of_fit` for that of the
+model; `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
+`histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI protocol; `referee` to have
+iminuit check a fit.
 """
 
 from systwise.fit.hypothesis._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
@@ -39,6 +39,7 @@ from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impact, Impacts, impacts
+from systwise.fit.results._measurement import Measurement, measure
 from systwise.fit.results._postfit_impacts import PostfitImpacts, postfit_impacts
 from systwise.fit.results._printed import error_decimals
 from systwise.fit.results._pulls import Pull, Pulls, pulls
@@ -68,6 +69,7 @@ __all__ = [
     "Impacts",
     "JointMorph",
     "LinearFactor",
+    "Measurement",
     "Model",
     "Morph",
     "MovingData",
@@ -105,6 +107,7 @@ __all__ = [
     "histfactory_model",
     "histogram_model",
     "impacts",
+    "measure",
     "moving_asimov",
     "nll_at",
     "postfit_impacts",

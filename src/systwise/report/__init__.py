@@ -4,5 +4,18 @@ from systwise.report._findings import finding_table
 from systwise.report._headline import caveats, headline
 from systwise.report._terminal import summary_table, toy_table
 from systwise.report._write import draw, write_report
+from systwise.report.measurement import Origin, measurement_answers, measurement_cautions, write_measurement
 
-__all__ = ["caveats", "draw", "finding_table", "headline", "summary_table", "toy_table", "write_report"]
+__all__ = [
+    "Origin",
+    "caveats",
+    "draw",
+    "finding_table",
+    "headline",
+    "measurement_answers",
+    "measurement_cautions",
+    "summary_table",
+    "toy_table",
+    "write_measurement",
+    "write_report",
+]

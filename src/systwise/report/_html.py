@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,6 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         results: of the study.
         drawings: figures, in the order in which they are shown.
     """
-    source = resources.files("systwise.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     bounded = any(record.bound for record in results.measurements)
     failed = any(row.converged < row.seeds or row.sigma.count < row.seeds for row in results.summaries)
     content: dict[str, Any] = {
@@ -143,4 +140,16 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "with_error": with_error,
         "ratio": ratio,
     }
-    return environment.from_string(source).render(content)
+    return fill("report.html.j2", content)
+
+
+def fill(template: str, content: Mapping[str, Any]) -> str:
+    """Return a page from a template of this room, `page.html.j2` around it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(resources.files("systwise.report"))),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content)

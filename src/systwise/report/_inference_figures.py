@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def impact_figure(results: Results) -> Figure | None:
     # Impacts that are nothing beside the uncertainty must not look like something.
     reach = max([*sizes, *(0.02 * row.record.total for row in rows if row.record.total), 1e-12])
     for axis, row in zip(axes[0], rows, strict=True):
-        _impacts(axis, row, names, reach)
+        impact_panel(axis, row.record.impacts, row.record.pulls, names, reach)
         axis.set_title(row.label, fontsize=10, pad=22)
         axis.set_xlabel(rf"impact on {poi_label(row.record.poi)}")
     axes[0, 0].set_yticks(range(len(names)), [nuisance_label(results, name, unit=False) for name in names])
@@ -69,8 +70,45 @@ def _nuisances(rows: list[Anatomy]) -> list[str]:
     return sorted(largest, key=lambda name: -largest[name])
 
 
-def _impacts(axis: Axes, row: Anatomy, names: list[str], reach: float) -> None:
-    for impact in row.record.impacts:
+@runtime_checkable
+class Changed(Protocol):
+    """Changes of the parameter of interest by a nuisance; None where there is none."""
+
+    @property
+    def nuisance(self) -> str: ...
+    @property
+    def up(self) -> float | None: ...
+    @property
+    def down(self) -> float | None: ...
+
+
+@runtime_checkable
+class Pulled(Protocol):
+    """Pull and constraint of a nuisance; None where there is none."""
+
+    @property
+    def nuisance(self) -> str: ...
+    @property
+    def pull(self) -> float | None: ...
+    @property
+    def constraint(self) -> float | None: ...
+
+
+def impact_panel(
+    axis: Axes, impacts: Sequence[Changed], pulls: Sequence[Pulled], names: Sequence[str], reach: float
+) -> None:
+    """Draw impacts as bars and pulls as points above each other, the upper axis for pulls.
+
+    Args:
+        axis: where.
+        impacts: of the nuisances in `names`, others are left out.
+        pulls: likewise.
+        names: nuisances, the first on top.
+        reach: largest impact that must be seen.
+    """
+    for impact in impacts:
+        if impact.nuisance not in names:
+            continue
         y = names.index(impact.nuisance)
         for value, colour in ((impact.up, UP), (impact.down, DOWN)):
             if value is not None:
@@ -79,18 +117,22 @@ def _impacts(axis: Axes, row: Anatomy, names: list[str], reach: float) -> None:
     axis.axvline(0, color=GREY, linewidth=0.8)
     axis.locator_params(axis="x", nbins=4)
     axis.tick_params(axis="y", length=0)
-    pulls = axis.twiny()
-    for pull in row.record.pulls:
+    above = axis.twiny()
+    for pull in pulls:
+        if pull.nuisance not in names:
+            continue
         y = names.index(pull.nuisance)
         if pull.pull is None or pull.constraint is None:
-            pulls.text(0.97, y, "free", transform=pulls.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+            above.text(0.97, y, "free", transform=above.get_yaxis_transform(), ha="right", va="center", fontsize=8)
         else:
-            pulls.errorbar(pull.pull, y, xerr=pull.constraint, color="k", marker="o", markersize=4, linewidth=1.3)
-    pulls.set_xlim(-2.2, 2.2)
-    pulls.set_xticks([-2, -1, 0, 1, 2])
-    pulls.tick_params(labelsize=8, pad=2)
+            above.errorbar(pull.pull, y, xerr=pull.constraint, color="k", marker="o", markersize=4, linewidth=1.3)
+    shown = [p for p in pulls if p.nuisance in names and p.pull is not None and p.constraint is not None]
+    widest = max((abs(p.pull or 0) + (p.constraint or 0) for p in shown), default=0.0)
+    above.set_xlim(-max(2.2, 1.1 * widest), max(2.2, 1.1 * widest))
+    above.locator_params(axis="x", integer=True, nbins=7)
+    above.tick_params(labelsize=8, pad=2)
     for edge in (-1, 1):
-        pulls.axvline(edge, color=GREY, linewidth=0.7, linestyle=":")
+        above.axvline(edge, color=GREY, linewidth=0.7, linestyle=":")
 
 
 def plane_figure_2d(results: Results, scans: tuple[PlaneScan, ...]) -> Figure | None:

@@ -19,14 +19,14 @@ from systwise.fit.hypothesis._profile_ratio import not_below_zero, profile_ratio
 from systwise.fit.inference._engine import poi_number
 from systwise.fit.model._data import AbstractData, Values, asimov
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 
 BANDS = (-2, -1, 0, 1, 2)
 """Standard deviations of the bands around an expected median."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Discovery:
+class Discovery(Printed):
     """Test of the background-only hypothesis; arrays have a leading axis of data sets where they were stacked.
 
     Attributes:
@@ -68,30 +68,24 @@ class Discovery:
             notes.append(self.caution)
         return "; ".join(notes)
 
-    def _cells(self) -> list[tuple[str, str]]:
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the rows."""
+        if not np.any(self.converged):
+            return [("significance", "-")]
         rows = (
             (f"{self.poi}, not below 0", self.estimate),
             ("q0", self.q0),
             ("significance", self.significance),
             ("p-value", self.p_value),
         )
-        cells = [(name, spread(values)) for name, values in rows]
+        cells = [(name, spread(np.where(self.converged, values, np.nan))) for name, values in rows]
         if self.tail is not None and self.tail.error:
             cells[-1] = ("p-value", f"{self.tail.p:.3g} +- {self.tail.error:.1g}")
         return cells
 
-    @property
-    def _foot(self) -> list[str]:
-        return [f"verdict: {self.verdict}"]
-
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(("discovery", "value"), self._cells(), self._foot)
-
-    def _repr_html_(self) -> str:
-        return html_table(
-            ("discovery", "value"), self._cells(), [f"verdict: {self.verdict}"], bool(np.all(self.converged))
-        )
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return ("discovery", "value")
 
 
 def q0(
@@ -168,7 +162,7 @@ def q_mu_tilde(
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpectedSignificance:
+class ExpectedSignificance(Printed):
     """Discovery significance that an experiment may expect.
 
     Attributes:
@@ -187,19 +181,17 @@ class ExpectedSignificance:
     converged: bool
     verdict: str
 
-    def _cells(self) -> list[tuple[str, str]]:
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the rows."""
+        if not self.converged:
+            return [("median", "-")]
         cells = [(f"{number:+d} sigma", plain(value)) for number, value in zip(BANDS, self.bands, strict=True)]
         cells[2] = ("median", plain(self.median))
         return cells
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        heads = ("expected significance", f"{self.poi} = {self.value:g}")
-        return text_table(heads, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        heads = ("expected significance", f"{self.poi} = {self.value:g}")
-        return html_table(heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return ("expected significance", f"{self.poi} = {self.value:g}")
 
 
 def expected_significance(

@@ -16,7 +16,7 @@ from systwise.fit.hypothesis._hypothetical import check_calculator, conditional,
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 
 COARSE = 33
 """Values of the first scan of one parameter."""
@@ -27,7 +27,7 @@ ROUNDS = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class FeldmanCousins:
+class FeldmanCousins(Printed):
     """Tested values of one parameter or two, and which of them belong to the confidence set.
 
     Attributes:
@@ -110,8 +110,11 @@ class FeldmanCousins:
                 notes.append("some values between the ends are not accepted")
         return "; ".join(notes)
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the rows."""
         rows = [("level", f"{100 * self.level:g} %")]
+        if not self.converged:
+            return [*rows, ("confidence set", "-")]
         rows += [(f"best {name}", plain(value)) for name, value in zip(self.names, self.best, strict=True)]
         if len(self.names) == 1:
             pair = zip(("lower", "upper"), self.interval, self.interval_error, strict=True)
@@ -120,13 +123,9 @@ class FeldmanCousins:
             rows.append(("accepted", f"{self.accepted.sum()} of {self.p.size} points"))
         return rows
 
-    def __str__(self) -> str:
-        """Return the summary as text."""
-        return text_table(("Feldman-Cousins", " and ".join(self.names)), self._rows(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        heads = ("Feldman-Cousins", " and ".join(self.names))
-        return html_table(heads, self._rows(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return ("Feldman-Cousins", " and ".join(self.names))
 
 
 def feldman_cousins(

@@ -13,7 +13,7 @@ from systwise.fit.hypothesis._hypothetical import check_calculator, hypothetical
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 from systwise.precision import in_float64
 
 FEW = 5.0
@@ -21,7 +21,7 @@ FEW = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class GoodnessOfFit:
+class GoodnessOfFit(Printed):
     """How well the model describes the data.
 
     Attributes:
@@ -49,7 +49,8 @@ class GoodnessOfFit:
             return None
         return self.p_asymptotic if self.p_toys is None else self.p_toys
 
-    def _cells(self) -> list[tuple[str, str]]:
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the rows."""
         good = self.converged
         cells = [
             ("statistic", plain(self.statistic if good else None)),
@@ -62,13 +63,9 @@ class GoodnessOfFit:
             cells.append(("p-value, toys", f"{self.p_toys:.3g} +- {self.p_error:.1g}"))
         return cells
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(("goodness of fit", "saturated"), self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        heads = ("goodness of fit", "saturated")
-        return html_table(heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return ("goodness of fit", "saturated")
 
 
 def goodness_of_fit(model: Model, data: AbstractData, *, toys: int = 0, seed: int = 0) -> GoodnessOfFit:

@@ -17,7 +17,7 @@ from systwise.fit.inference._engine import poi_number
 from systwise.fit.model._best_factors import best_factors, simulated_part
 from systwise.fit.model._data import AbstractData, Data, asimov, stack
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 
 ROUNDS = 4, 24
 """Fewest and most calls in the search for a limit, each with closer values than the one before."""
@@ -26,7 +26,7 @@ CLOSE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class CLs:
+class CLs(Printed):
     """CLs at tested values of the parameter of interest.
 
     Attributes:
@@ -59,24 +59,20 @@ class CLs:
         good = "converged" if self.converged else "NOT converged: a fit at a tested value or a free one"
         return "; ".join(filter(None, [good, self.caution]))
 
-    def _cells(self) -> list[tuple[str, ...]]:
-        columns = [self.values, self.q, self.observed, *self.expected]
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
+        numbers = [self.q, self.observed, *self.expected]
+        # A number beside the verdict that it is none would be quoted.
+        columns = [self.values, *(each if self.converged else np.full(each.shape, np.nan) for each in numbers)]
         cells = [tuple(plain(float(value), 4) for value in row) for row in zip(*columns, strict=True)]
-        if self.error is None or not self.error.any():
+        if self.error is None or not self.error.any() or not self.converged:
             return cells
         return [(*row[:2], f"{row[2]} +- {error:.1g}", *row[3:]) for row, error in zip(cells, self.error, strict=True)]
 
-    @property
-    def _heads(self) -> tuple[str, ...]:
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
         bands = ("median" if n == 0 else f"{n:+d} sigma" for n in BANDS)
         return (self.poi, "q", "CLs", *bands)
-
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(self._heads, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(self._heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
 
 
 def _ratio(statistic: np.ndarray, reach: np.ndarray) -> Float64[np.ndarray, " value"]:
@@ -227,7 +223,7 @@ def _cls(model: Model, both: AbstractData, values: np.ndarray, poi: int) -> CLs:
 
 
 @dataclasses.dataclass(frozen=True)
-class UpperLimit:
+class UpperLimit(Printed):
     """Largest value of the parameter of interest that CLs does not exclude.
 
     Attributes:
@@ -248,18 +244,17 @@ class UpperLimit:
     verdict: str
     error: float | None = None
 
-    def _cells(self) -> list[tuple[str, str]]:
+    def cells(self) -> list[tuple[str, str]]:
+        """Return the rows."""
+        if not self.converged:
+            return [("observed and expected", "-")]
         bands = ("median expected" if n == 0 else f"expected {n:+d} sigma" for n in BANDS)
         observed = plain(self.observed) if not self.error else f"{plain(self.observed)} +- {self.error:.1g}"
         return [("observed", observed), *zip(bands, map(plain, self.expected), strict=True)]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table((f"{100 * self.level:g} % CLs limit", self.poi), self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        heads = (f"{100 * self.level:g} % CLs limit", self.poi)
-        return html_table(heads, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return (f"{100 * self.level:g} % CLs limit", self.poi)
 
 
 def upper_limit(

@@ -21,7 +21,7 @@ from systwise.fit.inference._fit import fit
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import prefit_widths, shifts_of
-from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
+from systwise.fit.results._printed import Printed, plain, row_of, signed
 from systwise.fit.results._result import FitResult
 from systwise.fit.results._shifted_data import count_shifts, refitted, simulation_shifts
 
@@ -54,7 +54,7 @@ class Impact:
 
 
 @dataclasses.dataclass(frozen=True)
-class Impacts:
+class Impacts(Printed):
     """Contributions to the uncertainty of a parameter of interest.
 
     Attributes:
@@ -98,7 +98,9 @@ class Impacts:
         """Return the impact of one nuisance."""
         return row_of(self.rows, nuisance, "impacts")
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
+
         def share(value: float | None) -> str:
             return "-" if not self.total or value is None else f"{100 * value / self.total:.1f} %"
 
@@ -116,12 +118,9 @@ class Impacts:
         ]
         return cells + [(name, "", "", plain(size, 4), share(size), "") for name, size in sums]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return HEADS
 
 
 def impacts(

@@ -17,14 +17,14 @@ from systwise.fit.minimise import Problems
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._impacts import Impact
-from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
+from systwise.fit.results._printed import Printed, plain, row_of, signed
 from systwise.fit.results._result import FitResult
 
 HEADS = ("nuisance held at", "+1 post-fit sigma", "-1 post-fit sigma", "size", "remark")
 
 
 @dataclasses.dataclass(frozen=True)
-class PostfitImpacts:
+class PostfitImpacts(Printed):
     """Changes of the estimate where each nuisance is held at its post-fit value and uncertainty.
 
     Attributes:
@@ -45,15 +45,13 @@ class PostfitImpacts:
         """Return the row of one nuisance."""
         return row_of(self.rows, nuisance, "postfit_impacts")
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
         return [(r.nuisance, signed(r.up), signed(r.down), plain(r.size, 4), r.remark) for r in self.rows]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return HEADS
 
 
 def postfit_impacts(model: Model, data: AbstractData, poi: int | str = 0) -> PostfitImpacts:

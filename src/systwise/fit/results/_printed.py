@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,37 @@ class Named(Protocol):
 
 
 Row = TypeVar("Row", bound=Named)
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """A result that is a table with a verdict."""
+
+    @property
+    def converged(self) -> Any:
+        """Whether its fits can be believed, one flag or an array."""
+
+    @property
+    def verdict(self) -> str:
+        """In a sentence."""
+
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+
+    def cells(self) -> Sequence[tuple[str, ...]]:
+        """Return the rows."""
+
+
+class Printed:
+    """What makes a result readable: its table, then its verdict, as text and as HTML."""
+
+    def __str__(self: Tabular) -> str:
+        """Return the table as text."""
+        return text_table(self.heads(), self.cells(), [f"verdict: {self.verdict}"])
+
+    def _repr_html_(self: Tabular) -> str:
+        good = bool(np.all(self.converged))
+        return html_table(self.heads(), self.cells(), [f"verdict: {self.verdict}"], good)
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> str:
@@ -63,7 +94,7 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 def plain(value: float | None, digits: int = 5) -> str:
     """Return a number, a dash where there is none."""
-    return "-" if value is None else f"{value:.{digits}g}"
+    return "-" if value is None or value != value else f"{value:.{digits}g}"
 
 
 def error_decimals(error: float) -> int:

@@ -11,7 +11,7 @@ from systwise.fit.inference._fit import fit
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import centres, prefit_widths
-from systwise.fit.results._printed import html_table, plain, row_of, signed, text_table
+from systwise.fit.results._printed import Printed, plain, row_of, signed
 from systwise.fit.results._result import FitResult
 
 HEADS = ("nuisance", "best fit", "sigma", "before", "pull", "constraint", "remark")
@@ -49,7 +49,7 @@ class Pull:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pulls:
+class Pulls(Printed):
     """Pulls of all nuisances of a fit.
 
     Attributes:
@@ -61,6 +61,11 @@ class Pulls:
     result: FitResult
 
     @property
+    def converged(self) -> bool:
+        """The fit can be believed."""
+        return self.result.converged
+
+    @property
     def verdict(self) -> str:
         """The fit's verdict."""
         return self.result.verdict
@@ -69,26 +74,25 @@ class Pulls:
         """Return the pull of one nuisance."""
         return row_of(self.rows, nuisance, "pulls")
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
         return [
             (
                 row.nuisance,
-                plain(row.estimate),
+                # A fit that leaves a nuisance where it was ends at 1e-19 as well as at 0.
+                plain(0.0 if abs(row.estimate) < 1e-9 * (row.sigma or row.width or 0.0) else row.estimate),
                 plain(row.sigma, 3),
                 "free" if row.centre is None else f"{row.centre:.5g} +- {row.width:.3g}",
-                signed(row.pull, 3),
+                signed(None if row.pull is None else round(row.pull, 9) + 0.0, 3),
                 plain(row.constraint, 3),
                 row.remark,
             )
             for row in self.rows
         ]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.result.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return HEADS
 
 
 def pulls(model: Model, data: AbstractData, result: FitResult | None = None) -> Pulls:

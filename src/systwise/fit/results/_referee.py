@@ -23,7 +23,7 @@ from systwise.fit.inference._fit import fit
 from systwise.fit.likelihood import Likelihood, Observed
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 from systwise.fit.results._result import Ends, FitResult
 from systwise.optional import optional_module
 from systwise.precision import in_float64
@@ -39,7 +39,7 @@ IMPOSSIBLE = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
-class Referee:
+class Referee(Printed):
     """A fit beside iminuit's.
 
     Attributes:
@@ -66,7 +66,13 @@ class Referee:
     agree: bool
     verdict: str
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    @property
+    def converged(self) -> bool:
+        """Both minimisers agree."""
+        return self.agree
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
         rows: list[tuple[str, ...]] = [
             (name, plain(value, 7), plain(self.estimates[name], 7), plain(self.estimates_from_nominal[name], 7))
             for name, value in self.result.estimates.items()
@@ -78,12 +84,9 @@ class Referee:
             rows.append((f"{side} end", plain(here, 7), plain(there, 7), f"rise {plain(rise, 6)}"))
         return rows
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.agree)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return HEADS
 
 
 @jax.jit

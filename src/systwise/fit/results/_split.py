@@ -16,7 +16,7 @@ from systwise.fit.model._best_factors import frozen_factors
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._impacts import by_kind, check_groups
-from systwise.fit.results._printed import html_table, plain, text_table
+from systwise.fit.results._printed import Printed, plain
 from systwise.fit.results._result import FitResult
 
 HEADS = ("held at best fit", "- side", "+ side", "half", "removed", "fit")
@@ -50,7 +50,7 @@ class Frozen:
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class Split(Printed):
     """Total, statistical and systematic uncertainty of a parameter of interest.
 
     Attributes:
@@ -87,7 +87,8 @@ class Split:
                 return row
         raise FitError(f"split: no group '{group}' (known: {', '.join(row.name for row in self.groups) or 'none'})")
 
-    def _cells(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows."""
         first = Frozen("nothing (total)", self.result.sigma_down, self.result.sigma_up, None, self.result.converged, "")
         rows = (first, *self.groups, dataclasses.replace(self.statistical, name="everything (statistical)"))
         return [
@@ -95,12 +96,9 @@ class Split:
             for r in rows
         ]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(HEADS, self._cells(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(HEADS, self._cells(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return HEADS
 
 
 def stat_syst_split(

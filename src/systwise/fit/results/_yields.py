@@ -14,14 +14,15 @@ from systwise.errors import FitError
 from systwise.fit.inference._fit import fit_many
 from systwise.fit.likelihood import BinnedData, Bins
 from systwise.fit.model._best_factors import best_factors
-from systwise.fit.model._data import AbstractData, study_auxiliary
+from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
-from systwise.fit.results._printed import decimals, html_table, text_table
+from systwise.fit.results._auxiliary_shifts import prefit_widths
+from systwise.fit.results._printed import Printed, decimals
 from systwise.precision import in_float64
 
 
 @dataclasses.dataclass(frozen=True)
-class Yields:
+class Yields(Printed):
     """Expected counts with standard deviations, NaN where there is no fit.
 
     The variance is `Delta^T rho Delta` with rho the parameters' correlations and Delta_i half of the difference
@@ -59,7 +60,7 @@ class Yields:
     converged: bool
     verdict: str
 
-    def rows(self) -> list[tuple[str, ...]]:
+    def cells(self) -> list[tuple[str, ...]]:
         """Return the table of regions behind the printed form: a row a sample, then the total and the data."""
         names = (*self.samples, "total")
         values = np.vstack([self.region_expected, self.region_total])
@@ -69,12 +70,9 @@ class Yields:
             rows.append(("data", *(f"{self.observed[bins].sum():g}" for bins in self.regions.values())))
         return rows
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return text_table(("yields", *self.regions), self.rows(), [f"verdict: {self.verdict}"])
-
-    def _repr_html_(self) -> str:
-        return html_table(("yields", *self.regions), self.rows(), [f"verdict: {self.verdict}"], self.converged)
+    def heads(self) -> tuple[str, ...]:
+        """Return the columns' names."""
+        return ("yields", *self.regions)
 
 
 def prefit_yields(model: Model) -> Yields:
@@ -157,15 +155,13 @@ def _contents(bins: Bins, points: Array) -> Array:
     return jax.lax.map(lambda x: bins.contents(x).each, points)
 
 
-@in_float64
 def _constraint_covariance(model: Model, z: np.ndarray) -> np.ndarray:
-    """Return the inverse Hessian of the constraints at the nominal point; 0 for nuisances without one."""
-    terms = model.likelihood().constraints
-    auxiliary = terms.arranged([a[None] for a in study_auxiliary(model, z)])
-    hessian = np.asarray(terms.terms(jnp.asarray(z), [jnp.asarray(a[0]) for a in auxiliary])[2])
-    known = np.flatnonzero(np.diag(hessian) > 0)
-    covariance = np.zeros_like(hessian)
-    covariance[np.ix_(known, known)] = np.linalg.inv(hessian[np.ix_(known, known)])
+    """Return the covariance of the nuisances before a fit; 0 for those without a constraint."""
+    covariance = np.diag(np.nan_to_num(prefit_widths(model, z)) ** 2)
+    names = [nuisance.name for nuisance in model.nuisances]
+    for term in model.joint:
+        own = [names.index(name) for name in term.nuisances]
+        covariance[np.ix_(own, own)] = np.asarray(term.covariance)
     return covariance
 
 

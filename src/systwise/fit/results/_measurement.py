@@ -1,0 +1,162 @@
+"""Everything that one asks of observed data, from one call: value, intervals, tests, pulls, impacts and yields."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from systwise.errors import FitError
+from systwise.fit.hypothesis._asymptotics import Discovery, q0
+from systwise.fit.hypothesis._goodness_of_fit import GoodnessOfFit, goodness_of_fit
+from systwise.fit.hypothesis._limits import UpperLimit, upper_limit
+from systwise.fit.inference._engine import poi_number
+from systwise.fit.inference._fit import fit
+from systwise.fit.inference._profile import Profile, profile
+from systwise.fit.model._data import AbstractData
+from systwise.fit.model._model import Model
+from systwise.fit.results._impacts import Impacts, impacts
+from systwise.fit.results._pulls import Pulls, pulls
+from systwise.fit.results._result import FitResult
+from systwise.fit.results._yields import Yields, postfit_yields, prefit_yields
+
+POINTS = 41
+"""Values of the profile."""
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A fit of one data set and what belongs to it; None where `missing` says why.
+
+    Attributes:
+        poi: the measured parameter.
+        result: the fit.
+        profile: the profiled likelihood beyond the ends at two standard deviations.
+        pulls: of the nuisances.
+        impacts: of the nuisances, by shifts of the auxiliary observations.
+        prefit: yields before the fit.
+        postfit: yields after it.
+        goodness: saturated goodness of fit.
+        discovery: test of the hypothesis without signal.
+        limit: upper limit by CLs.
+        missing: why a part is None, by its name.
+    """
+
+    poi: str
+    result: FitResult
+    profile: Profile | None
+    pulls: Pulls | None
+    impacts: Impacts | None
+    prefit: Yields
+    postfit: Yields | None
+    goodness: GoodnessOfFit | None
+    discovery: Discovery | None
+    limit: UpperLimit | None
+    missing: dict[str, str]
+
+    def __str__(self) -> str:
+        """Return all tables as text."""
+        tables = (self.result, self.goodness, self.discovery, self.limit, self.pulls, self.impacts, self.postfit)
+        notes = [f"{part}: {why}" for part, why in self.missing.items()]
+        return "\n\n".join([*(str(table) for table in tables if table is not None), *notes])
+
+    def record(self) -> dict[str, Any]:
+        """Return all numbers as plain Python values, for a file; NaN and infinity are None."""
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        # Pulls and impacts hold the fit again.
+        for name in ("pulls", "impacts"):
+            part = parts[name]
+            parts[name] = part and {
+                f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.name != "result"
+            }
+        if self.discovery is not None:
+            numbers = {name: getattr(self.discovery, name) for name in ("significance", "p_value", "verdict")}
+            parts["discovery"] = {**plain_values(self.discovery), **numbers}
+        parts["correlation"] = self.result.correlation
+        return dict(plain_values(parts))
+
+
+def measure(
+    model: Model, data: AbstractData, poi: int | str = 0, *, level: float = 0.95, toys: int = 0, seed: int = 0
+) -> Measurement:
+    """Fit one data set and return everything about it.
+
+    Args:
+        model: the model.
+        data: one data set.
+        poi: number or name of the measured parameter of interest.
+        level: confidence level of the upper limit.
+        toys: pseudo-experiments for goodness of fit, significance and limit; none: asymptotic results only.
+        seed: their seed.
+
+    Raises:
+        FitError: a stack of data sets, no such parameter, or pseudo-experiments of what has none.
+    """
+    number = poi_number(model, poi)
+    result = fit(model, data, number)
+    name, missing = result.poi, {}
+    calculator: dict[str, Any] = {"calculator": "toys", "toys": toys, "seed": seed} if toys else {}
+
+    def part(what: str, make: Callable[[], T], signal: bool = False) -> T | None:
+        low, high = model.components.ranges[number]
+        if not result.minimum_found:
+            missing[what] = "the fit has no minimum"
+        elif signal and not low <= 0 < high:
+            missing[what] = f"the range of {name}, [{low:g}, {high:g}], does not hold 0 and values above"
+        else:
+            return make()
+        return None
+
+    return Measurement(
+        poi=name,
+        result=result,
+        profile=part("profile", lambda: profile(model, data, _around(model, result), number)),
+        pulls=part("pulls", lambda: pulls(model, data, result)),
+        impacts=part("impacts", lambda: impacts(model, data, number)),
+        prefit=prefit_yields(model),
+        postfit=part("postfit", lambda: postfit_yields(model, data)),
+        goodness=part("goodness", lambda: goodness_of_fit(model, data, toys=toys, seed=seed)),
+        discovery=part("discovery", lambda: q0(model, data, number, **calculator), signal=True),
+        limit=part("limit", lambda: upper_limit(model, data, level, number, **calculator), signal=True),
+        missing=missing,
+    )
+
+
+def _around(model: Model, result: FitResult) -> np.ndarray:
+    """Return values from beyond one end at two standard deviations to beyond the other, inside the range."""
+    low, high = model.components.ranges[model.components.pois.index(result.poi)]
+    ends = [end for end in result.interval_two_sigma if end is not None]
+    width = max((abs(end - result.estimate) for end in ends), default=0.25 * (high - low))
+    first, last = result.interval_two_sigma
+    first = result.estimate - width if first is None else first
+    last = result.estimate + width if last is None else last
+    room = 0.15 * (last - first)
+    return np.linspace(max(low, first - room), min(high, last + room), POINTS)
+
+
+def plain_values(value: Any) -> Any:
+    """Return dataclasses, arrays and numbers as dictionaries, lists and numbers that JSON has.
+
+    >>> plain_values({"a": np.array([1.0, np.nan]), "b": (True, "c")})
+    {'a': [1.0, None], 'b': [True, 'c']}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain_values(each) for key, each in value.items()}
+    if isinstance(value, slice):
+        return [value.start, value.stop]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain_values(value.tolist())
+    if hasattr(value, "_asdict"):
+        return plain_values(value._asdict())
+    if isinstance(value, list | tuple):
+        return [plain_values(each) for each in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    raise FitError(f"record: a {type(value).__name__} has no plain form")
