@@ -81,17 +81,17 @@ def rank(
         if data.moving is not None:
             outside = outside + jax.vmap(region.count_terms)(n)
     regions = [region for region, _ in bins]
-    outcomes = []
-    for copy in range(first.shape[0]):
-        theta = jnp.clip(jnp.asarray(first)[copy], low[:pois], high[:pois])[None]
-        outcomes.append(_best_theta(regions, templates, counts, theta, low[:pois], high[:pois], rounds))
-    best = outcomes[0]
-    if len(outcomes) > 1:
-        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *outcomes)
-        index = jnp.argmin(stacked.predicted, axis=0)
-        best = jax.tree.map(
-            lambda array: jnp.take_along_axis(array, index.reshape(1, -1, *[1] * (array.ndim - 2)), axis=0)[0], stacked
-        )
+    ends = low[:pois], high[:pois]
+
+    def outcome(theta: Array) -> _Ranked:
+        return _best_theta(regions, templates, counts, jnp.clip(theta, *ends)[None], *ends, rounds)
+
+    # One after the other, compiled once: couplings that enter as products start from dozens of values.
+    outcomes = jax.lax.map(outcome, jnp.asarray(first))
+    index = jnp.argmin(outcomes.predicted, axis=0)
+    best = jax.tree.map(
+        lambda array: jnp.take_along_axis(array, index.reshape(1, -1, *[1] * (array.ndim - 2)), axis=0)[0], outcomes
+    )
     valid = jnp.asarray(starts.valid)
     value = jnp.where(valid, best.value + outside, jnp.inf)
     predicted = jnp.where(valid, best.predicted + outside, jnp.inf)
@@ -129,8 +129,8 @@ def _best_theta(
     rounds: int,
 ) -> _Ranked:
     """Return parameters of interest, NLL of the bins, and the NLL predicted after the last step, at every start."""
-    value, predicted = jnp.zeros(1), jnp.zeros(1)
-    for _ in range(rounds):
+
+    def step(theta: Array) -> _Ranked:
         value, gradient, hessian, relative = _by_theta(regions, templates, counts, theta)
         fixed = (low == high) | ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
 
@@ -145,9 +145,10 @@ def _best_theta(
         change = moved - theta
         gain = jnp.sum(gradient * change, axis=1) + 0.5 * jnp.einsum("sp,spq,sq->s", change, hessian, change)
         usable = jnp.isfinite(gain) & (gain < 0)
-        predicted = value + jnp.where(usable, gain, 0.0)
-        theta = jnp.where(usable[:, None], moved, theta)
-    return _Ranked(theta, value, predicted)
+        return _Ranked(jnp.where(usable[:, None], moved, theta), value, value + jnp.where(usable, gain, 0.0))
+
+    # The first step starts from one value everywhere, so that a stack of data sets shares its products.
+    return jax.lax.fori_loop(1, rounds, lambda _, at: step(at.theta), step(theta))
 
 
 def _by_theta(
