@@ -15,6 +15,9 @@ from pathlib import Path
 if version("jaxlib").startswith("0.10."):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
 
+# Nothing of a test run belongs into the user's own cache.
+os.environ.setdefault("SYSTWISE_COMPILED", "off")
+
 import jax
 import pytest
 from jaxtyping import install_import_hook

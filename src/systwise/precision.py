@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 import jax
 
+from systwise.compilation import keep_compiled_unless_declined
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,6 +27,7 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        keep_compiled_unless_declined()
         with jax.enable_x64(True):
             return function(*args, **kwargs)
 

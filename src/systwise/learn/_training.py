@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from systwise.cases import AbstractCase, Progress
+from systwise.compilation import keep_compiled_unless_declined
 from systwise.errors import DataError
 from systwise.events import AbstractFeed, Events, EventTable
 from systwise.learn._checkpoints import Checkpoint, Checkpoints, Course
@@ -205,6 +206,7 @@ def train(
         DataError: the loss is not finite, as with extreme weights or too high a learning rate, or a checkpoint is
             damaged.
     """
+    keep_compiled_unless_declined()
     settings, batch = game.settings, game.settings.batch
     state = _begin(game, players)
     key = named_key(seed, *words)

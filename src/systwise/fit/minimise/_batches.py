@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from systwise.compilation import quick_options
 from systwise.fit.likelihood import Observed
 
 LARGEST, FEW, CROWD = 64, 8, 1024
@@ -100,4 +101,4 @@ def mapped(function: Callable[..., Any], shared: bool, static: tuple[tuple[str, 
         axes = [None] * common + [None if shared else 0] + [0] * (len(arguments) - common - 1)
         return jax.vmap(functools.partial(function, **dict(static)), in_axes=axes)(*arguments)
 
-    return jax.jit(over)
+    return jax.jit(over, compiler_options=quick_options())
