@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 import equinox as eqx
@@ -10,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from systwise.errors import ConfigError
 from systwise.fit import Model, asimov, impacts, pulls
 from systwise.parameters import (
     AbstractConstraint,
     AsymmetricGaussianConstraint,
+    CorrelatedGaussian,
     CountsConstraint,
     GaussianConstraint,
     LogNormalConstraint,
@@ -22,6 +25,8 @@ from systwise.parameters import (
     Nuisance,
     PoissonConstraint,
     UniformConstraint,
+    constraint_kinds,
+    constraint_of,
     signal_strength,
 )
 
@@ -82,6 +87,62 @@ def test_a_shift_by_one_standard_deviation_moves_the_centre_by_the_width(constra
 @pytest.mark.parametrize("nothing", [NoConstraint("rate"), UniformConstraint("rate")])
 def test_where_nothing_is_observed(nothing):
     assert not nothing.observed
+
+
+def test_every_class_is_tested_here():
+    """A new constraint is a class and an entry in `CONSTRAINTS`."""
+    free = {NoConstraint, UniformConstraint}
+    assert {type(c) for c in CONSTRAINTS} | free >= {
+        kind for kind in constraint_kinds() if kind.__module__.startswith("systwise.")
+    }
+    assert RootConstraint in constraint_kinds()
+
+
+def test_a_file_holds_it_or_says_what_it_cannot(constraint):
+    record = json.loads(json.dumps(constraint.record()))
+    if isinstance(constraint, CountsConstraint):
+        with pytest.raises(ConfigError, match="its expected is a formula"):
+            constraint_of(record)
+        return
+    again = constraint_of(record)
+    assert type(again) is type(constraint)
+    z, auxiliary = jnp.asarray(1.1), constraint.asimov(jnp.asarray(0.9))
+    assert float(again.nll(z, auxiliary)) == float(constraint.nll(z, auxiliary))
+
+
+@pytest.mark.parametrize("plain", [NoConstraint("rate"), UniformConstraint("rate")])
+def test_a_file_holds_that_nothing_is_known(plain):
+    assert constraint_of(plain.record()) == plain
+
+
+def test_an_unknown_class_is_said():
+    with pytest.raises(ConfigError, match="no class 'FlatEarth'"):
+        constraint_of({"kind": "FlatEarth", "nuisance": "rate"})
+
+
+@pytest.mark.parametrize("alpha", [-1.7, -0.5, 0.0, 0.8, 2.0])
+def test_standard_deviations_make_it_a_unit_gaussian(constraint, alpha):
+    deviations = constraint.deviations(1.0)
+    gaussian = {"GaussianConstraint", "LogNormalConstraint", "AsymmetricGaussianConstraint"}
+    assert (deviations is not None) is (type(constraint).__name__ in gaussian)
+    if deviations is None:
+        return
+    auxiliary = constraint.asimov(jnp.asarray(1.0))
+    z = deviations.value(alpha)
+    assert float(constraint.nll(jnp.asarray(z), auxiliary)) == pytest.approx(0.5 * alpha**2, abs=1e-12)
+    assert deviations.alpha(z) == pytest.approx(alpha, abs=1e-12)
+
+
+def test_information_is_a_matrix_for_one_nuisance_as_for_several(constraint):
+    matrix = constraint.information_matrix(np.array([1.1]))
+    assert matrix.shape == (1, 1)
+    assert matrix[0, 0] == pytest.approx(float(constraint.information(jnp.asarray(1.1))))
+    joint = CorrelatedGaussian(["a", "b"], [[4.0, 1.0], [1.0, 1.0]])
+    np.testing.assert_allclose(joint.information_matrix(np.zeros(2)) @ np.array([[4.0, 1.0], [1.0, 1.0]]), np.eye(2))
+    assert joint.nuisances == ("a", "b")
+    assert constraint.nuisances == ("rate",)
+    again = constraint_of(json.loads(json.dumps(joint.record())))
+    assert again == joint
 
 
 def rate_model(constraint):

@@ -31,7 +31,7 @@ def keep_compiled(keep: bool = True) -> None:
     import jax
     import pooch
 
-    if jax.config.read("jax_compilation_cache_dir"):
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     folder = os.environ.get("SYSTWISE_CACHE") or str(pooch.os_cache("systwise"))
     with contextlib.suppress(OSError):  # a read-only home is no reason to fail: it only compiles again

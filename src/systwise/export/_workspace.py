@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from systwise.errors import ConfigError
-from systwise.export._deviations import Deviations, deviations, free
+from systwise.export._deviations import deviations, free
 from systwise.fit import Data, ExponentialFactor, LinearFactor, Model
-from systwise.parameters import GaussianConstraint
+from systwise.parameters import Deviations
 
 WIDEST = 5.0
 """pyhf's own reach of a nuisance, in standard deviations."""
@@ -161,9 +161,9 @@ class _Writer:
             self._add_free(number, mask)
             return
         scale = deviations(nuisance, constraint, self.data.auxiliary[number])
-        if mask is not None and isinstance(effect, LinearFactor) and isinstance(constraint, GaussianConstraint):
+        if mask is not None and isinstance(effect, LinearFactor) and scale.width is not None:
             if self.lumi and "lumi" not in self.names.values():
-                self._add_lumi(number, mask, constraint.width)
+                self._add_lumi(number, mask, scale.width)
                 return
             self.losses.append(
                 f"'{nuisance.name}' is a factor with a Gaussian constraint: it is written as normsys, which "

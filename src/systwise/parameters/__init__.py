@@ -2,10 +2,9 @@
 
 from systwise.parameters._basis import ChebyshevBasis, chebyshev_basis
 from systwise.parameters._components import Components, signal_strength
+from systwise.parameters._constraint import AbstractConstraint, constraint_kinds, constraint_of
 from systwise.parameters._constraints import (
-    AbstractConstraint,
     AsymmetricGaussianConstraint,
-    CorrelatedGaussian,
     CountsConstraint,
     GaussianConstraint,
     LogNormalConstraint,
@@ -13,6 +12,8 @@ from systwise.parameters._constraints import (
     PoissonConstraint,
     UniformConstraint,
 )
+from systwise.parameters._correlated import CorrelatedGaussian
+from systwise.parameters._deviations import Deviations
 from systwise.parameters._normalisation import Normalisation
 from systwise.parameters._nuisance import Kind, Nuisance, uniform_anchors
 
@@ -23,6 +24,7 @@ __all__ = [
     "Components",
     "CorrelatedGaussian",
     "CountsConstraint",
+    "Deviations",
     "GaussianConstraint",
     "Kind",
     "LogNormalConstraint",
@@ -32,6 +34,8 @@ __all__ = [
     "PoissonConstraint",
     "UniformConstraint",
     "chebyshev_basis",
+    "constraint_kinds",
+    "constraint_of",
     "signal_strength",
     "uniform_anchors",
 ]

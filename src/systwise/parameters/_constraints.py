@@ -9,9 +9,9 @@ freely.
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -21,85 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from systwise.errors import ConfigError
-
-SEARCHED = 401
-"""Values at which a constraint's NLL is evaluated to find its centre, before it is refined."""
-REFINED = 4
-
-
-class AbstractConstraint(eqx.Module):
-    """The density of one nuisance's auxiliary data.
-
-    `measured` tells the two kinds apart: a belief (False) stays centred on the nominal value when a
-    study shifts the true one; a measurement taken along with the data (True) follows the true value.
-    """
-
-    nuisance: eqx.AbstractVar[str]
-    measured: eqx.AbstractClassVar[bool]
-
-    @abc.abstractmethod
-    def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
-        """Return minus the log-density of `auxiliary` at `z`, without constants."""
-
-    @abc.abstractmethod
-    def draw(self, key: Key[Array, ""], z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
-        """Draw auxiliary data for a true value `z`."""
-
-    @abc.abstractmethod
-    def asimov(self, z: Float[Array, ""]) -> Float[Array, " auxiliary"]:
-        """Return the auxiliary data whose best-fit value is `z`."""
-
-    @abc.abstractmethod
-    def information(self, z: Float[Array, ""]) -> Float[Array, ""]:
-        """Return the Fisher information on the nuisance at `z`."""
-
-    @property
-    def observed(self) -> bool:
-        """Whether there is an auxiliary observation."""
-        return jax.eval_shape(self.asimov, jax.ShapeDtypeStruct((), jnp.result_type(float))).size > 0
-
-    def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
-        """Return the value in `span` that the auxiliary observation alone prefers, where `nll` is lowest."""
-        low, high = span
-        best = 0.5 * (low + high)
-        for _ in range(REFINED):
-            z = np.linspace(low, high, SEARCHED)
-            best = float(z[np.nanargmin(np.asarray(_along(self, jnp.asarray(z), jnp.asarray(auxiliary))))])
-            step = z[1] - z[0]
-            low, high = max(span[0], best - step), min(span[1], best + step)
-        return best
-
-    def lowest(self, auxiliary: np.ndarray, span: tuple[float, float]) -> np.ndarray:
-        """Return the NLL where each observation is at its best, `[data]`; in `span` unless `centre` looks beyond.
-
-        Args:
-            auxiliary: observations, `[data, auxiliary]`.
-            span: range of the nuisance.
-        """
-        best = jnp.asarray([self.centre(own, span) for own in auxiliary])
-        return np.asarray(jax.vmap(self.nll)(best, jnp.asarray(auxiliary)))
-
-    def shifted(self, auxiliary: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the auxiliary observation moved up and down by one standard deviation of its own.
-
-        The nuisance's width is carried over by the slope of `asimov`: `auxiliary +- width d(asimov)/dz`.
-
-        Args:
-            auxiliary: the observation, `[auxiliary]`.
-            centre: what it prefers.
-            width: `information^-1/2` there.
-        """
-        z = jnp.asarray(centre, jnp.result_type(float))
-        step = width * np.asarray(jax.jvp(self.asimov, (z,), (jnp.ones_like(z),))[1])
-        return auxiliary + step, auxiliary - step
-
-
-@jax.jit
-def _along(
-    constraint: AbstractConstraint, z: Float[Array, " value"], auxiliary: Float[Array, " auxiliary"]
-) -> Float[Array, " value"]:
-    """Return the NLL of one observation along the nuisance."""
-    return jax.vmap(lambda value: constraint.nll(value, auxiliary))(z)
+from systwise.parameters._constraint import AbstractConstraint
+from systwise.parameters._deviations import Deviations
 
 
 class NoConstraint(AbstractConstraint):
@@ -152,6 +75,10 @@ class GaussianConstraint(AbstractConstraint):
     def centre(self, auxiliary: np.ndarray, span: tuple[float, float]) -> float:
         """Return the observed centre, which may lie beyond `span`."""
         return float(auxiliary[0])
+
+    def deviations(self, nominal: float) -> Deviations:
+        """Return the map `nominal + width alpha`."""
+        return Deviations(nominal, self.width, self.width)
 
 
 class CountsConstraint(AbstractConstraint):
@@ -291,6 +218,10 @@ class LogNormalConstraint(AbstractConstraint):
         """Return the observed centre, which may lie beyond `span`."""
         return float(np.exp(auxiliary[0]))
 
+    def deviations(self, nominal: float) -> Deviations:
+        """Return the map `nominal kappa^alpha`."""
+        return Deviations(nominal, math.log(self.kappa), math.log(self.kappa), logarithmic=True)
+
 
 class AsymmetricGaussianConstraint(AbstractConstraint):
     """A value quoted as `centre +up -down`: half the squared pull, in units of `up` above and `down` below.
@@ -330,51 +261,6 @@ class AsymmetricGaussianConstraint(AbstractConstraint):
         """Return the centre moved by its two quoted uncertainties."""
         return auxiliary + self.up, auxiliary - self.down
 
-
-class CorrelatedGaussian(eqx.Module):
-    """One Gaussian for several nuisances: `nll = (z - a)^T C^-1 (z - a) / 2`; the auxiliary data are the centres.
-
-    Attributes:
-        nuisances: names, in the order of the covariance.
-        covariance: `[nuisance, nuisance]` as nested tuples, positive definite.
-    """
-
-    nuisances: tuple[str, ...] = eqx.field(static=True)
-    covariance: tuple[tuple[float, ...], ...] = eqx.field(static=True)
-    measured: ClassVar[bool] = False
-
-    def __init__(self, nuisances: Sequence[str], covariance: Any) -> None:
-        """Check and keep names and covariance.
-
-        Raises:
-            ConfigError: the matrix has another shape, is not symmetric or not positive definite.
-        """
-        matrix = np.asarray(covariance, dtype=np.float64)
-        names = tuple(nuisances)
-        who = f"correlated constraint on {', '.join(names)}"
-        if matrix.shape != (len(names), len(names)):
-            raise ConfigError(f"{who}: covariance has shape {matrix.shape} where {(len(names),) * 2} is needed")
-        if not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
-            raise ConfigError(f"{who}: the covariance must be finite and symmetric")
-        smallest = float(np.linalg.eigvalsh(matrix)[0])
-        if smallest <= 1e-12 * float(np.trace(matrix)):
-            raise ConfigError(
-                f"{who}: the covariance is not positive definite (smallest eigenvalue {smallest:.3g}); "
-                "check signs and correlations, or drop a nuisance that others determine"
-            )
-        self.nuisances = names
-        self.covariance = tuple(tuple(float(v) for v in row) for row in matrix)
-
-    @property
-    def precision(self) -> np.ndarray:
-        """The inverse covariance, `[nuisance, nuisance]` float64."""
-        return np.linalg.inv(np.asarray(self.covariance))
-
-    def draw(self, key: Key[Array, ""], z: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
-        """Draw centres from N(z, C)."""
-        root = np.linalg.cholesky(np.asarray(self.covariance))
-        return z + root @ jax.random.normal(key, z.shape, jnp.result_type(float))
-
-    def asimov(self, z: Float[Array, " nuisance"]) -> Float[Array, " nuisance"]:
-        """Return `z`."""
-        return jnp.asarray(z)
+    def deviations(self, nominal: float) -> Deviations:
+        """Return the map `nominal + up alpha above, nominal + down alpha below`."""
+        return Deviations(nominal, self.up, self.down)

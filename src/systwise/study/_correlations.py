@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from systwise.errors import ConfigError
-from systwise.parameters import AbstractConstraint, CorrelatedGaussian, GaussianConstraint
+from systwise.parameters import AbstractConstraint, CorrelatedGaussian
 from systwise.registry import suggestion
 from systwise.study._settings import CorrelationSettings
 
@@ -31,17 +31,21 @@ def correlated(
         return tuple(constraints)
     by_name = {constraint.nuisance: constraint for constraint in constraints}
     names = list(dict.fromkeys(name for entry in correlations for name in entry.nuisances))
+    widths: list[float] = []
     for name in names:
         if name not in by_name:
             known = list(by_name)
             raise ConfigError(
                 f"fit.correlations: no nuisance '{name}'{suggestion(name, known)} (known: {', '.join(known)})"
             )
-        if not isinstance(by_name[name], GaussianConstraint):
+        # The width of a Gaussian does not depend on where it is centred.
+        deviations = by_name[name].deviations(0.0)
+        if deviations is None or deviations.width is None:
             raise ConfigError(
                 f"fit.correlations: the constraint on '{name}' is no plain Gaussian, which a correlation needs; "
                 "leave it out"
             )
+        widths.append(deviations.width)
     matrix = np.eye(len(names))
     for entry in correlations:
         i, j = (names.index(name) for name in entry.nuisances)
@@ -50,6 +54,5 @@ def correlated(
                 f"fit.correlations: {' and '.join(entry.nuisances)}: give each pair of two nuisances once"
             )
         matrix[i, j] = matrix[j, i] = entry.value
-    widths = np.array([getattr(by_name[name], "width") for name in names])  # noqa: B009
     joined = CorrelatedGaussian(names, matrix * np.outer(widths, widths))
     return (*(c for c in constraints if c.nuisance not in names), joined)

@@ -15,7 +15,7 @@ from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
-from systwise.study._stored_templates import StoredTemplates, constraint_record, nominal_variances
+from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.templates import JointBinning, ScoreTable, Templates, auc
 
 
@@ -70,7 +70,7 @@ def stored(plan: Plan, setup: Setup) -> StoredTemplates:
         binning=setup.binning,
         components=plan.case.components,
         nuisances=plan.nuisances,
-        constraints=tuple(constraint_record(constraint) for constraint in plan.constraints),
+        constraints=tuple(constraint.record() for constraint in plan.constraints),
         normalisations=plan.case.normalisations,
         points=setup.points,
         convention=plan.settings.fit.conventions[0],

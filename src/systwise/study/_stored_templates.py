@@ -17,32 +17,16 @@ from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
 from systwise.fit import Convention, Data, Model, study_auxiliary
 from systwise.parameters import (
-    AbstractConstraint,
-    AsymmetricGaussianConstraint,
     Components,
-    CorrelatedGaussian,
-    CountsConstraint,
-    GaussianConstraint,
-    LogNormalConstraint,
-    NoConstraint,
     Normalisation,
     Nuisance,
-    UniformConstraint,
+    constraint_of,
 )
 from systwise.study._manifest import versions
 from systwise.templates import Templates
 
 FORMAT = "systwise/templates/1"
 FOLDER = "templates"
-
-# What a constraint is made of beside the name of its nuisance.
-_FIELDS: dict[type, tuple[str, ...]] = {
-    GaussianConstraint: ("width",),
-    AsymmetricGaussianConstraint: ("down", "up"),
-    LogNormalConstraint: ("kappa",),
-    NoConstraint: (),
-    UniformConstraint: (),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +37,7 @@ class StoredTemplates:
         case, strategy, seed, binning: what they belong to.
         components: components and their coefficients.
         nuisances: with the anchors of the templates.
-        constraints: one record a constraint, as `constraint_record` makes them.
+        constraints: one record a constraint, as its `record` makes it.
         normalisations: nuisances that are exact factors.
         points: the true points, every parameter named.
         convention: terms in the data alone (they matter for a moving observable).
@@ -231,31 +215,3 @@ def nominal_variances(templates: Templates, nuisances: tuple[Nuisance, ...]) -> 
     nominal = [n.nominal for n in nuisances if n.name in templates.nuisances]
     variances = templates.variances[0]
     return variances[int(np.argmin(np.abs(templates.anchors[0] - nominal[0])))] if nominal else variances
-
-
-def constraint_record(constraint: AbstractConstraint | CorrelatedGaussian) -> dict[str, Any]:
-    """Return a constraint as plain values; of an auxiliary measurement only that it is one."""
-    kind = type(constraint)
-    if isinstance(constraint, CorrelatedGaussian):
-        return {"kind": kind.__name__, "nuisances": list(constraint.nuisances), "covariance": constraint.covariance}
-    values = {field: getattr(constraint, field) for field in _FIELDS.get(kind, ())}
-    return {"kind": kind.__name__, "nuisance": constraint.nuisance, **values}
-
-
-def constraint_of(record: Mapping[str, Any]) -> AbstractConstraint | CorrelatedGaussian:
-    """Return the constraint of a record.
-
-    Raises:
-        ConfigError: it is an auxiliary measurement or of a kind that this version does not know.
-    """
-    if record["kind"] == CorrelatedGaussian.__name__:
-        return CorrelatedGaussian(tuple(record["nuisances"]), np.asarray(record["covariance"]))
-    if record["kind"] == CountsConstraint.__name__:
-        raise ConfigError(
-            f"constraint on '{record['nuisance']}': it is an auxiliary measurement given by a formula, which stored "
-            "templates do not hold; run with a Gaussian constraint, or build the model in Python"
-        )
-    kind = next((kind for kind in _FIELDS if kind.__name__ == record["kind"]), None)
-    if kind is None:
-        raise ConfigError(f"constraint on '{record['nuisance']}': this version does not know '{record['kind']}'")
-    return kind(record["nuisance"], **{field: float(record[field]) for field in _FIELDS[kind]})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import CubicSpline
 
@@ -129,12 +128,8 @@ def _known(
     names = [nuisance.name for nuisance in nuisances]
     known = np.zeros((pois + len(names),) * 2)
     for constraint in constraints:
-        if isinstance(constraint, CorrelatedGaussian):
-            rows = pois + np.array([names.index(name) for name in constraint.nuisances])
-            known[np.ix_(rows, rows)] += np.asarray(constraint.precision)
-        else:
-            j = names.index(constraint.nuisance)
-            known[pois + j, pois + j] += float(constraint.information(jnp.asarray(z[j])))
+        own = np.array([names.index(name) for name in constraint.nuisances])
+        known[np.ix_(pois + own, pois + own)] += constraint.information_matrix(z[own])
     return known
 
 
@@ -146,7 +141,7 @@ def _points(
     """Return the nuisance points `[nuisance]` at which the information is evaluated, the nominal one first."""
     nominal = nuisance_point(nuisances)
     known = np.diag(_known(nuisances, constraints, nominal, 0))
-    measured = {c.nuisance for c in constraints if isinstance(c, AbstractConstraint) and c.measured}
+    measured = {name for c in constraints if c.measured for name in c.nuisances}
     points = [nominal]
     for j in moving:
         for reach in REACHES:

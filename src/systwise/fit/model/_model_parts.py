@@ -31,8 +31,7 @@ def match_constraints(
     joint: list[CorrelatedGaussian] = []
     taken: set[str] = set()
     for constraint in constraints:
-        own = constraint.nuisances if isinstance(constraint, CorrelatedGaussian) else (constraint.nuisance,)
-        for name in own:
+        for name in constraint.nuisances:
             if name not in names:
                 raise ConfigError(f"constraint on '{name}': no such nuisance (known: {', '.join(names) or 'none'})")
             if name in taken:
