@@ -157,6 +157,71 @@ def test_best_fit_equals_pyhf() -> None:
     assert result.nll + constants(theirs, values) == pytest.approx(0.5 * float(twice), abs=1e-6)
 
 
+def bare(parameters: list[dict]) -> dict:
+    """Return one channel with a factor a bin (`shapesys`) on one sample and simulation errors on another."""
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    return {
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {"name": "s", "data": [6.0, 9.0, 4.0], "modifiers": [mu]},
+                    {
+                        "name": "b",
+                        "data": [50.0, 60.0, 40.0],
+                        "modifiers": [{"name": "shape", "type": "shapesys", "data": [5.0, 0.0, 4.0]}],
+                    },
+                    {
+                        "name": "t",
+                        "data": [20.0, 15.0, 12.0],
+                        "modifiers": [{"name": "stat", "type": "staterror", "data": [2.0, 1.5, 3.0]}],
+                    },
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": [81.0, 80.0, 61.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": parameters}}],
+        "version": "1.0.0",
+    }
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        [],
+        [{"name": "shape", "auxdata": [110.0, 1.0, 90.0]}],
+        [{"name": "stat", "auxdata": [1.05, 0.97, 1.1]}],
+        [{"name": "stat", "sigmas": [0.2, 0.05, 0.1]}],
+        [{"name": "stat", "fixed": True, "inits": [1.1, 1.0, 0.8]}],
+        [{"name": "shape", "fixed": True, "inits": [0.9, 1.0, 1.2]}],
+    ],
+)
+def test_settings_of_factors_a_bin_are_pyhfs(parameters: list[dict]) -> None:
+    spec = bare(parameters)
+    ours = histfactory_model(spec)
+    result = fit(ours, histfactory_data(spec, ours))
+    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=1e-6))
+    theirs = pyhf.Workspace(spec).model(modifier_settings={"normsys": {"interpcode": "code1"}})
+    data, number = pyhf.Workspace(spec).data(theirs), theirs.config.poi_index
+    values, lowest = pyhf.infer.mle.fit(data, theirs, return_fitted_val=True)
+    assert result.converged, result.verdict
+    assert result.estimate == pytest.approx(values[number], abs=5e-4)
+    # The ends are theirs too: minuit's Hesse would be 1 % off.
+    for end in result.interval:
+        _, there = pyhf.infer.mle.fixed_poi_fit(end, data, theirs, return_fitted_val=True)
+        assert float(there - lowest) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_settings_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'stat': 2 sigmas for 3 bins"):
+        histfactory_model(bare([{"name": "stat", "sigmas": [0.1, 0.2]}]))
+    with pytest.raises(ConfigError, match="staterror 'stat' has bounds"):
+        histfactory_model(bare([{"name": "stat", "bounds": [[0.5, 2.0]] * 3}]))
+    spec = bare([{"name": "stat", "auxdata": [1.0]}])
+    with pytest.raises(ConfigError, match="'stat': 1 auxdata for 3 bins"):
+        histfactory_data(spec, histfactory_model(spec))
+
+
 def unknown_modifier(spec: dict) -> None:
     spec["channels"][0]["samples"][0]["modifiers"].append({"name": "x", "type": "morphfactor", "data": None})
 

@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from systwise.errors import ConfigError
@@ -63,6 +62,7 @@ def histfactory_model(
         parameters.add_systematic(name, normsys, histosys, reach)
     for name, vector in layout.vectors.items():
         parameters.add_vector(name, vector)
+    variance = parameters.variance()
     names = [nuisance.name for nuisance in parameters.nuisances]
     single, _ = match_constraints(names, parameters.constraints)
     return Model(
@@ -73,7 +73,7 @@ def histfactory_model(
         effects=parameters.scaled_effects(),
         convention="poisson",
         moving=False,
-        variance=layout.relative_variance(),
+        variance=variance,
         simulated=layout.simulated,
         regions=dict(zip(layout.channels, np.diff(layout.starts).tolist(), strict=True)),
     )
@@ -176,6 +176,28 @@ class _Parameters:
                 if scale is not None:
                     self.constraints.append(PoissonConstraint(f"{name}[{i}]", scale))
 
+    def variance(self) -> np.ndarray | None:
+        """Return the squared relative uncertainty of the simulated samples of each bin; None where there is none.
+
+        Raises:
+            ConfigError: bounds of a `staterror`, whose factors are minimised in closed form, from 0 on.
+        """
+        found = self._layout.relative_variance()
+        if found is None:
+            return None
+        for name, bins in self._layout.simulation.items():
+            if self._configured.get(name, {}).get("bounds") and not self._fixed(name):
+                raise ConfigError(
+                    f"workspace: staterror '{name}' has bounds, but its factors are minimised in closed form; "
+                    "drop the bounds, or fix it"
+                )
+            sigmas = self._setting(name, "sigmas", np.sqrt(found[bins]).tolist())
+            found[bins] = 0.0 if self._fixed(name) else np.square(_of_bins(name, "sigmas", sigmas, len(bins)))
+            if self._fixed(name):
+                inits = _of_bins(name, "inits", self._setting(name, "inits", [1.0] * len(bins)), len(bins))
+                self.constant[:, bins] *= 1 + self._layout.simulated[:, bins] * (inits - 1)
+        return found if found.any() else None
+
     def scaled_effects(self) -> tuple[Effect, ...]:
         """Return the effects, added shapes multiplied by the fixed factors."""
         return tuple(
@@ -184,6 +206,17 @@ class _Parameters:
             else effect
             for effect in self.effects
         )
+
+
+def _of_bins(name: str, key: str, values: list[Any], bins: int) -> np.ndarray:
+    """Return a setting of a parameter with a value a bin.
+
+    Raises:
+        ConfigError: another number of values.
+    """
+    if len(values) != bins:
+        raise ConfigError(f"workspace: parameter '{name}': {len(values)} {key} for {bins} bins")
+    return np.asarray(values, np.float64)
 
 
 def _nuisance(name: str, nominal: float, low: float, high: float) -> Nuisance:
@@ -211,12 +244,17 @@ def histfactory_data(workspace: Mapping[str, Any], model: Model, *, measurement:
     Raises:
         ConfigError: a channel has no observation.
     """
-    counts = observations(workspace)
+    layout = Layout(workspace)
     configured = {e["name"]: e for e in chosen_measurement(workspace, measurement)["config"].get("parameters", [])}
-    auxiliary = []
-    for nuisance, constraint in zip(model.nuisances, model.constraints, strict=True):
-        centre = nuisance.nominal
-        if isinstance(constraint, GaussianConstraint) and "auxdata" in configured.get(nuisance.name, {}):
-            centre = float(configured[nuisance.name]["auxdata"][0])
-        auxiliary.append(np.asarray(constraint.asimov(jnp.asarray(centre))))
-    return Data(counts, tuple(auxiliary))
+    observed = {c.nuisance for c in model.constraints if c.observed}
+    auxiliary: dict[str, float] = {}
+    known = np.ones(model.bins)
+    for name, values in ((name, entry["auxdata"]) for name, entry in configured.items() if "auxdata" in entry):
+        if name in layout.simulation:
+            bins = layout.simulation[name]
+            known[bins] = _of_bins(name, "auxdata", values, len(bins))
+        # A factor a bin is a nuisance a bin.
+        names = [name] if name in observed else [f"{name}[{i}]" for i in range(len(values))]
+        auxiliary |= {own: float(value) for own, value in zip(names, values, strict=False) if own in observed}
+    data = model.data(observations(workspace), auxiliary)
+    return data if np.all(known == 1) else dataclasses.replace(data, simulated=known)

@@ -111,6 +111,7 @@ class Layout:
         lumi: `[sample, bin]` masks of each `lumi`.
         vectors: factors a bin, by name.
         errors: absolute uncertainties of the samples' `staterror`.
+        simulation: bins of each `staterror`, by name.
         simulated: 1 where a sample has a `staterror`.
     """
 
@@ -128,6 +129,7 @@ class Layout:
         self.lumi: dict[str, np.ndarray] = {}
         self.vectors: dict[str, Vector] = {}
         self.errors = np.zeros(shape)
+        self.simulation: dict[str, list[int]] = {}
         self.simulated = np.zeros(shape)
         starts = np.cumsum([0, *widths]).tolist()
         self.channels, self.starts = [channel["name"] for channel in channels], starts
@@ -169,6 +171,8 @@ class Layout:
         if kind == "staterror":
             self.errors[k, bins] = _numbers(data, bins.stop - bins.start, who, "uncertainties")
             self.simulated[k, bins] = 1.0
+            own = self.simulation.setdefault(name, [])
+            own += [b for b in range(bins.start, bins.stop) if b not in own]
             return
         if kind in ("shapesys", "shapefactor"):
             self._add_vector(name, kind, k, bins, data, who)
