@@ -43,6 +43,16 @@ class Components:
             raise ConfigError("components: powers must hold one row a component and one column a parameter of interest")
         if len(self.nominal) != count or len(self.ranges) != count or len(self.alternative or self.nominal) != count:
             raise ConfigError("components: nominal and ranges must hold one entry a parameter of interest")
+        for what, names in (("component", self.names), ("parameter of interest", self.pois)):
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ConfigError(f"components: two are called '{twice[0]}'; give each {what} a name of its own")
+        for name, value, (low, high) in zip(self.pois, self.nominal, self.ranges, strict=True):
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"components: the range [{low:g}, {high:g}] of '{name}' does not hold its nominal value {value:g}; "
+                    "widen it"
+                )
 
     def coefficients(self, theta: Float[Array, " poi"]) -> Float[Array, " component"]:
         """Return `c_k(theta)`.

@@ -25,6 +25,20 @@ from systwise.parameters._constraint import AbstractConstraint
 from systwise.parameters._deviations import Deviations
 
 
+def _check_positive(who: str, **values: float) -> None:
+    """Refuse widths that are none.
+
+    Raises:
+        ConfigError: a value that is not positive and finite.
+    """
+    for name, value in values.items():
+        if not 0 < float(value) < math.inf:
+            raise ConfigError(
+                f"{who}: {name} is {float(value):g} and must be positive; leave a nuisance out that is known exactly, "
+                "and use NoConstraint for one that is free"
+            )
+
+
 class NoConstraint(AbstractConstraint):
     """A nuisance that nothing constrains but the data."""
 
@@ -54,6 +68,10 @@ class GaussianConstraint(AbstractConstraint):
     nuisance: str = eqx.field(static=True)
     width: float
     measured: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        """Refuse a width that is none."""
+        _check_positive(f"Gaussian constraint on '{self.nuisance}'", width=self.width)
 
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
         """Return half the squared pull."""
@@ -130,6 +148,10 @@ class PoissonConstraint(AbstractConstraint):
     scale: float
     measured: ClassVar[bool] = False
 
+    def __check_init__(self) -> None:
+        """Refuse a width that is none."""
+        _check_positive(f"Poisson constraint on '{self.nuisance}'", scale=self.scale)
+
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
         """Return the Poisson terms that depend on z."""
         expected = self.scale * jnp.maximum(z, 1e-300)
@@ -191,7 +213,7 @@ class LogNormalConstraint(AbstractConstraint):
 
     def __check_init__(self) -> None:
         """Refuse a width that is none."""
-        if self.kappa <= 1:
+        if not 1 < self.kappa < math.inf:
             raise ConfigError(
                 f"log-normal constraint on '{self.nuisance}': kappa is {self.kappa:g}; it must exceed 1 (1.1 is 10 %)"
             )
@@ -234,6 +256,10 @@ class AsymmetricGaussianConstraint(AbstractConstraint):
     down: float
     up: float
     measured: ClassVar[bool] = False
+
+    def __check_init__(self) -> None:
+        """Refuse a width that is none."""
+        _check_positive(f"asymmetric Gaussian constraint on '{self.nuisance}'", down=self.down, up=self.up)
 
     def nll(self, z: Float[Array, ""], auxiliary: Float[Array, " auxiliary"]) -> Float[Array, ""]:
         """Return half the squared pull."""

@@ -21,7 +21,7 @@ from systwise.fit.interop._histfactory_layout import Layout, Vector, chosen_meas
 from systwise.fit.model._data import Data
 from systwise.fit.model._effects import AddedShape, Effect, LinearFactor, added_shape, exponential_factor
 from systwise.fit.model._model import Model
-from systwise.fit.model._model_parts import match_constraints
+from systwise.fit.model._model_parts import check_names, match_constraints
 from systwise.fit.model._morph import build_morph
 from systwise.parameters import AbstractConstraint, Components, GaussianConstraint, Nuisance, PoissonConstraint
 
@@ -63,6 +63,7 @@ def histfactory_model(
     for name, vector in layout.vectors.items():
         parameters.add_vector(name, vector)
     variance = parameters.variance()
+    check_names(components, parameters.nuisances)
     names = [nuisance.name for nuisance in parameters.nuisances]
     single, _ = match_constraints(names, parameters.constraints)
     return Model(

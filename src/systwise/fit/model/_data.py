@@ -218,7 +218,10 @@ def observed_data(
             "data: the model's observable moves with the hypothesised nuisance, so counts alone are not its data; "
             "score the events at every anchor and build MovingData"
         )
-    array = np.asarray(counts, dtype=np.float64)
+    try:
+        array = np.asarray(counts, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data: counts are no numbers ({error}); give [bin] or [data, bin]") from None
     if array.ndim not in (1, 2) or array.shape[-1] != model.bins:
         raise DataError(
             f"data: counts of shape {array.shape} for a model of {model.bins} bins; give [bin] or [data, bin]"

@@ -25,7 +25,13 @@ from systwise.fit.likelihood import (
 from systwise.fit.minimise import Sets, Starts, start_points, theta_starts
 from systwise.fit.model._data import AbstractData, Data, observed_data
 from systwise.fit.model._effects import Effect
-from systwise.fit.model._model_parts import along_axes, match_constraints, normalisation_effects, relative_variances
+from systwise.fit.model._model_parts import (
+    along_axes,
+    check_names,
+    match_constraints,
+    normalisation_effects,
+    relative_variances,
+)
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._region import observed_by, region_of
 from systwise.fit.model._template_checks import check_templates
@@ -34,7 +40,7 @@ from systwise.parameters import AbstractConstraint, Components, CorrelatedGaussi
 from systwise.precision import in_float64
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """Expected counts and likelihood: `nu_b(theta, z) = sum_k c_k(theta) T_kb(z)`.
 
@@ -109,6 +115,7 @@ class Model:
         """
         if convention not in CONVENTIONS:
             raise ConfigError(f"unknown convention '{convention}' (known: {', '.join(CONVENTIONS)})")
+        check_names(components, nuisances)
         names = [nuisance.name for nuisance in nuisances]
         single, joint = match_constraints(names, constraints)
         effects = normalisation_effects(components, nuisances, normalisations)
@@ -141,6 +148,14 @@ class Model:
             moving=moving and bool(morphed),
             variance=None if variances is None else relative_variances(components, morph.base, variances),
             regions=dict(regions or {}),
+        )
+
+    def __repr__(self) -> str:
+        """Return what it consists of in a line; its arrays would fill pages."""
+        return (
+            f"Model({', '.join(self.components.pois)} | components: {', '.join(self.components.names)} | "
+            f"{len(self.nuisances)} nuisances | regions: "
+            f"{', '.join(f'{name} ({own.stop - own.start} bins)' for name, own in self.region_slices().items())})"
         )
 
     @property

@@ -44,6 +44,18 @@ def match_constraints(
     return tuple(single.get(name, NoConstraint(name)) for name in names), tuple(joint)
 
 
+def check_names(components: Components, nuisances: Sequence[Nuisance]) -> None:
+    """Refuse two parameters of one name, which results could not tell apart.
+
+    Raises:
+        ConfigError: there are two.
+    """
+    names = [*components.pois, *(nuisance.name for nuisance in nuisances)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two parameters are called '{twice}'; give each a name of its own, or make them one")
+
+
 def normalisation_effects(
     components: Components, nuisances: Sequence[Nuisance], normalisations: Sequence[Normalisation]
 ) -> tuple[Effect, ...]:

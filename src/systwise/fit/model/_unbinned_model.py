@@ -14,7 +14,7 @@ from systwise.errors import DataError, FitError, TemplateError
 from systwise.fit.likelihood import BLOCK, EventData, Events, Likelihood, Observed, constraint_terms, stack_curves
 from systwise.fit.minimise import Sets, Starts, start_points, theta_starts
 from systwise.fit.model._effects import Effect
-from systwise.fit.model._model_parts import match_constraints, normalisation_effects
+from systwise.fit.model._model_parts import check_names, match_constraints, normalisation_effects
 from systwise.fit.model._morph import Morph, build_morph
 from systwise.fit.model._values import Values, ordered
 from systwise.parameters import (
@@ -81,6 +81,7 @@ class UnbinnedModel:
             TemplateError: wrong shape, or a yield that is negative or not finite.
             ConfigError: a constraint or normalisation on an unknown nuisance or component, or two on one.
         """
+        check_names(components, nuisances)
         names = [nuisance.name for nuisance in nuisances]
         single, joint = match_constraints(names, constraints)
         effects = normalisation_effects(components, nuisances, normalisations)

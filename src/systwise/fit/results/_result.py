@@ -322,9 +322,15 @@ class FitResults:
             return "it is not finite"
         span = np.array([self.ranges[j][1] - self.ranges[j][0] for j in free])
         values, vectors = np.linalg.eigh(block * np.outer(span, span))
-        name = self.names[free[int(np.argmax(np.abs(vectors[:, 0])))]]
-        what = "a saddle" if values[0] < -1e-6 * np.abs(values[-1]) else "nothing constrains it"
-        return f"{what}, along {name}: constrain or fix it, or look for a lower minimum"
+        direction = np.abs(vectors[:, 0])
+        order = np.argsort(-direction)
+        names = [self.names[free[k]] for k in order]
+        if values[0] < -1e-6 * np.abs(values[-1]):
+            return f"a saddle, along {names[0]}: constrain or fix it, or look for a lower minimum"
+        shared = int(np.sum(direction > 0.1 * direction.max()))
+        if shared > 1:
+            return f"{' and '.join(names[: min(shared, 4)])} are indistinguishable: fix one of them, or constrain it"
+        return f"nothing constrains {names[0]}: constrain or fix it"
 
     def _verdict(self, index: int, at_boundary: tuple[str, ...], ends: list[float | None]) -> str:
         if not np.isfinite(self.nll[index]):
