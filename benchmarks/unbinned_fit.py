@@ -18,7 +18,7 @@ import numpy as np
 from iminuit import Minuit
 
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
-from systwise.fit import UnbinnedData, UnbinnedModel, fit_unbinned, tabulate, unbinned_derivatives
+from systwise.fit import UnbinnedData, UnbinnedModel, fit, tabulate, unbinned_derivatives
 from systwise.parameters import chebyshev_basis
 
 TRUE = 1.1
@@ -40,12 +40,12 @@ def main() -> None:
     model = UnbinnedModel.from_yields(case.components, case.nuisances, case.constraints, [yields])
     data = UnbinnedData(coefficients.astype(np.float32), basis, np.ones(len(events)), (np.array([math.pi / 4]),))
     start = time.perf_counter()
-    fit_unbinned(model, data)
+    fit(model, data)
     first = time.perf_counter() - start
     seconds = []
     for _ in range(7):
         start = time.perf_counter()
-        result = fit_unbinned(model, data)
+        result = fit(model, data)
         seconds.append(time.perf_counter() - start)
 
     def value(x: np.ndarray) -> float:

@@ -17,9 +17,9 @@ from systwise.errors import ConfigError, DataError, FitError, TemplateError
 from systwise.fit import (
     UnbinnedData,
     UnbinnedModel,
+    fit,
     fit_log_ratios,
-    fit_unbinned,
-    fit_unbinned_many,
+    fit_many,
     unbinned_nll,
 )
 from systwise.fit.inference._unbinned import unbinned_derivatives
@@ -85,7 +85,7 @@ def exact_nll(x, centre):
 def test_the_fit_of_exact_ratios_is_that_of_iminuit(angle):
     """Estimates, intervals and covariance of a direct float64 fit by another minimiser, from a good start."""
     x, centre = toy(3, 1.0, angle)
-    result = fit_unbinned(MODEL, toy_data(x, centre))
+    result = fit(MODEL, toy_data(x, centre))
     assert result.converged
     nll = exact_nll(x, centre)
     referee = Minuit(nll, 1.0, angle)
@@ -117,7 +117,7 @@ def test_the_expected_uncertainty_is_the_cramer_rao_bound():
     data = UnbinnedData(
         polynomial(lambda v: toy_log_ratios(x, v), BASIS), BASIS, density @ [500.0, 50_000.0], (np.array([z]),)
     )
-    result = fit_unbinned(MODEL, data)
+    result = fit(MODEL, data)
     assert result.estimate == pytest.approx(1.0, abs=1e-6)
     assert result.nuisance_estimate["angle"] == pytest.approx(z, abs=1e-6)
     assert result.sigma == pytest.approx(CASE.truth.bound(np.array([1.0]), np.array([z]))[0], rel=1e-2)
@@ -165,7 +165,7 @@ def test_gradient_and_hessian_are_those_of_finite_differences():
 @pytest.mark.slow
 def test_several_parameters_agree_with_iminuit():
     model, data = coupled()
-    result = fit_unbinned(model, data, poi=1)
+    result = fit(model, data, poi=1)
     assert result.minimum_found
     referee = Minuit(
         lambda v: unbinned_nll(model, data, v[:2], v[2:]), np.array(list(result.estimates.values())) + 0.03
@@ -192,7 +192,7 @@ def test_a_normalisation_is_exact_and_needs_no_shapes():
     assert model.expected(2.0, 1.1) == pytest.approx([100.0, 1100.0])
     basis = chebyshev_basis([(0.2, 2.0)], 0)
     data = UnbinnedData(np.zeros((1050, 2, 1)), basis, np.ones(1050), (np.array([1.0]),))
-    result = fit_unbinned(model, data)
+    result = fit(model, data)
     assert result.estimate == pytest.approx(1.0, abs=1e-6)
     assert np.sqrt(result.covariance[0, 0]) == pytest.approx(math.hypot(math.sqrt(1050), 100) / 50, rel=1e-3)
     assert result.sigma_stat_only == pytest.approx(math.sqrt(1050) / 50, rel=1e-3)
@@ -206,7 +206,7 @@ def test_a_density_that_turns_negative_is_forbidden():
     data = UnbinnedData(coefficients, basis, np.array([90.0, 60.0]), ())
     assert np.isfinite(unbinned_nll(model, data, -0.6, ()))
     assert unbinned_nll(model, data, -0.7, ()) == math.inf
-    assert fit_unbinned(model, data).estimate == pytest.approx(0.5, abs=0.5)
+    assert fit(model, data).estimate == pytest.approx(0.5, abs=0.5)
 
 
 @pytest.mark.slow
@@ -215,9 +215,9 @@ def test_many_data_sets_of_different_size_are_fitted_as_one_by_one():
     model = UnbinnedModel.from_yields(
         CASE.components, CASE.nuisances, CASE.constraints, np.tile([150.0, 15_000.0], (len(ANGLE.anchors), 1))
     )
-    many = fit_unbinned_many(model, data)
+    many = fit_many(model, data)
     for i, one in enumerate(data):
-        alone = fit_unbinned(model, one)
+        alone = fit(model, one)
         assert many.estimate[i] == pytest.approx(alone.estimate, abs=1e-7)
         np.testing.assert_allclose(many.ends[i, :2], alone.interval, atol=1e-6)
 
@@ -227,7 +227,7 @@ def test_any_function_is_fitted_through_local_tables():
     """Exact ratios as a function: the result is that of the polynomials which represent them everywhere."""
     x, centre = toy(5, 1.0, 1.3)
     result = fit_log_ratios(MODEL, lambda z: toy_log_ratios(x, z), np.ones(len(x)), (np.array([centre]),))
-    exact = fit_unbinned(MODEL, toy_data(x, centre))
+    exact = fit(MODEL, toy_data(x, centre))
     assert result.converged
     assert result.estimate == pytest.approx(exact.estimate, abs=1e-6)
     assert result.sigma == pytest.approx(exact.sigma, rel=1e-5)
@@ -244,9 +244,9 @@ def test_bad_input_is_named():
     with pytest.raises(ConfigError, match="no such nuisance"):
         UnbinnedModel.from_yields(signal_strength(), (), (GaussianConstraint("x", 1.0),), np.ones(2))
     with pytest.raises(DataError, match="auxiliary"):
-        fit_unbinned(MODEL, UnbinnedData(np.zeros((3, 2, 2)), basis, np.ones(3), ()))
+        fit(MODEL, UnbinnedData(np.zeros((3, 2, 2)), basis, np.ones(3), ()))
     with pytest.raises(FitError, match="no data sets"):
-        fit_unbinned_many(MODEL, [])
+        fit_many(MODEL, [])
 
 
 def test_a_joint_constraint_without_correlation_is_two_single_ones():

@@ -6,7 +6,8 @@ hypothesis); `measure` for everything about a data set at once, or in parts: `fi
 verdict; `profile` for the curve (`profile_2d` for a map); `pulls`, `impacts`, `postfit_impacts` and `stat_syst_split`
 for what makes the uncertainty; `prefit_yields` and `postfit_yields` for what is expected where; `q0`, `cls` and
 `upper_limit` for tests, `feldman_cousins` for intervals beside a physical boundary, `goodness_of_fit` for that of the
-model; `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `fit_unbinned` for density ratios of every event;
+model; `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `UnbinnedModel` for density ratios of every event,
+`combined` for several regions, binned and unbinned;
 `histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI protocol; `referee` to have
 iminuit check a fit.
 """
@@ -28,11 +29,12 @@ from systwise.fit.inference._profile import Profile, profile, profile_many
 from systwise.fit.inference._pseudo_experiments import draw_auxiliary, pseudo_data, toy_generator
 from systwise.fit.inference._scan2d import Profile2D, profile_2d, profile_parameter
 from systwise.fit.inference._surface import nll_at
-from systwise.fit.inference._unbinned import fit_unbinned, fit_unbinned_many, unbinned_derivatives, unbinned_nll
+from systwise.fit.inference._unbinned import unbinned_derivatives, unbinned_nll
 from systwise.fit.inference._unbinned_tables import fit_log_ratios, tabulate
 from systwise.fit.interop._histfactory import histfactory_data, histfactory_model
 from systwise.fit.interop._histograms import histogram_model
 from systwise.fit.likelihood import CONVENTIONS, Convention
+from systwise.fit.model._combined import CombinedData, CombinedModel, combined
 from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
 from systwise.fit.model._effects import ExponentialFactor, LinearFactor
 from systwise.fit.model._model import Model
@@ -54,6 +56,8 @@ __all__ = [
     "TWO_SIGMA",
     "AbstractData",
     "CLs",
+    "CombinedData",
+    "CombinedModel",
     "Convention",
     "CoverageSummary",
     "Data",
@@ -92,6 +96,7 @@ __all__ = [
     "build_joint_morph",
     "build_morph",
     "cls",
+    "combined",
     "draw_auxiliary",
     "error_decimals",
     "expected_significance",
@@ -100,8 +105,6 @@ __all__ = [
     "fit",
     "fit_log_ratios",
     "fit_many",
-    "fit_unbinned",
-    "fit_unbinned_many",
     "goodness_of_fit",
     "histfactory_data",
     "histfactory_model",

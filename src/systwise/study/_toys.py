@@ -21,7 +21,6 @@ from systwise.fit import (
     AbstractData,
     Convention,
     Data,
-    FitResults,
     Model,
     MovingData,
     Toys,
@@ -29,7 +28,6 @@ from systwise.fit import (
     UnbinnedModel,
     draw_auxiliary,
     fit_many,
-    fit_unbinned_many,
     pseudo_data,
     stack,
     toy_generator,
@@ -240,16 +238,10 @@ def run_toys(plan: Plan, job: ToyJob, numbers: np.ndarray) -> Block:
         if data is None:
             found.append(None)
             continue
-        results = _fits(one.model, data)
+        results = fit_many(one.model, data, stat_only=False)
         name = identity(plan, job.strategy, job.seed, one)
         found.append(Toys.of(results, name, plan.settings.seed, job.point, numbers[: len(results)]))
     return found
-
-
-def _fits(model: Model | UnbinnedModel, data: AbstractData | list[UnbinnedData]) -> FitResults:
-    if isinstance(model, UnbinnedModel):
-        return fit_unbinned_many(model, data)  # type: ignore[arg-type]
-    return fit_many(model, data, stat_only=False)  # type: ignore[arg-type]
 
 
 def _auxiliary(

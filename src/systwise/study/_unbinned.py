@@ -12,7 +12,7 @@ from jaxtyping import Array, Float64
 
 from systwise.cases import AbstractCase, Progress
 from systwise.events import Events, EventTable
-from systwise.fit import FitResult, UnbinnedData, UnbinnedModel, fit_log_ratios, fit_unbinned, study_auxiliary
+from systwise.fit import FitResult, UnbinnedData, UnbinnedModel, fit, fit_log_ratios, study_auxiliary
 from systwise.learn import AbstractRatioObservable, RatioObservable, ratio_diagnostics, reference_draw
 from systwise.study._measure import rate_factors, record_of_fit
 from systwise.study._plan import Plan
@@ -95,7 +95,7 @@ class Sample:
             coefficients, weights = self.polynomial()
             kept = weights @ scale
             data = UnbinnedData(coefficients, self.observable.basis, kept, auxiliary)
-            return fit_unbinned(model, data)
+            return fit(model, data)
         _, weights = self._evaluated(
             lambda events, fold: _log_ratios(
                 self.observable,

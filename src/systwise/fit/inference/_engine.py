@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
 from systwise.errors import FitError
 from systwise.fit.likelihood import Likelihood
-from systwise.fit.minimise import Found, Problems, Sets, Starts, find_ends, find_minima, polish
+from systwise.fit.minimise import Found, Prepared, Problems, Sets, Starts, find_ends, find_minima, polish
 from systwise.fit.results._result import FitResults
 from systwise.parameters import Components, Nuisance
 
@@ -39,8 +39,22 @@ class Fitted(Protocol):
     def parameter_names(self) -> tuple[str, ...]:
         """Parameters of interest, then nuisances."""
 
+    @property
+    def convention(self) -> str:
+        """Which terms in the data's counts the NLL keeps."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether the data's histogram depends on the hypothesised nuisances."""
+
     def starts(self, free: Sequence[bool] | None = None) -> Starts:
         """Return the nuisance values from which minimisations start."""
+
+    def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
+        """Return values of the parameters of interest from which minimisations start."""
+
+    def prepared(self, data: Any) -> list[Prepared]:
+        """Return one data set or several, those that are fitted together in one entry."""
 
 
 class Task(NamedTuple):
@@ -59,6 +73,11 @@ class Task(NamedTuple):
     sets: Sets
     sample: Sets | None
     first: np.ndarray
+
+
+def tasks_of(model: Fitted, data: Any) -> list[Task]:
+    """Return what is to be fitted, in the data's order."""
+    return [Task(model, *prepared, model.theta_starts()) for prepared in model.prepared(data)]
 
 
 class Intervals(NamedTuple):
@@ -234,8 +253,6 @@ def results_of(
     *,
     fixed: tuple[str, ...],
     levels: tuple[float, ...],
-    convention: str,
-    moving: bool,
     gridded: bool,
 ) -> FitResults:
     """Return minima and intervals as a user reads them."""
@@ -244,8 +261,8 @@ def results_of(
         pois=model.components.pois,
         poi=model.components.pois[poi],
         ranges=tuple(zip(np.asarray(lik.low).tolist(), np.asarray(lik.high).tolist(), strict=True)),
-        convention=convention,
-        moving=moving,
+        convention=model.convention,
+        moving=model.moving,
         on_grid=gridded,
         values=found.x,
         nll=found.value + found.constant,

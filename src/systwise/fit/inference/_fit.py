@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import jax
 import numpy as np
 
 from systwise.errors import FitError
-from systwise.fit.inference._engine import LEVELS, Fixed, Task, fitted, poi_number, results_of
+from systwise.fit.inference._engine import (
+    LEVELS,
+    Fixed,
+    Intervals,
+    Task,
+    fitted,
+    poi_number,
+    results_of,
+    tasks_of,
+)
 from systwise.fit.inference._grid import fit_on_grid, grid_points
+from systwise.fit.minimise import Found
+from systwise.fit.model._combined import CombinedData, CombinedModel
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
+from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._result import FitResult, FitResults
 from systwise.precision import in_float64
 
+AnyModel = Model | UnbinnedModel | CombinedModel
+AnyData = AbstractData | UnbinnedData | CombinedData
 
-@in_float64
+
 def fit_many(
-    model: Model,
-    data: AbstractData,
+    model: AnyModel,
+    data: AnyData | Sequence[UnbinnedData] | Sequence[CombinedData],
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
     *,
@@ -30,9 +48,9 @@ def fit_many(
 
     Args:
         model: the model.
-        data: stacked data sets.
+        data: stacked data sets, or a list of unbinned ones, which may differ in size.
         poi: number or name of the parameter of interest whose intervals are wanted.
-        grid: minimise over these nuisance values only.
+        grid: minimise over these nuisance values only; of binned models.
         fixed: parameters held at a value: a number, or an array `[data]`.
         levels: rises of the NLL at which intervals are wanted, at most two; none for the minimum alone.
         stat_only: find the interval with fixed nuisances as well.
@@ -44,34 +62,47 @@ def fit_many(
         DataError: the data do not match the model.
         FitError: no such parameter, or a fixed value outside its range.
     """
-    number = poi_number(model, poi)
-    data = data.batch()
-    if len(data) == 0:
-        raise FitError("fit_many: the stack holds no data sets")
-    lik = model.likelihood()
-    task = Task(model, lik, model.sets(data), None, model.theta_starts())
-    if grid is not None:
-        points = grid_points(model, grid)
-        found, ends = fit_on_grid(task, points, number, fixed or {}, tuple(levels), stat_only)
-    else:
-        found, ends = fitted(task, number, fixed or {}, tuple(levels), stat_only, search=model.moving)
+    number, rises = poi_number(model, poi), tuple(levels)
+    tasks = _tasks(model, data)
+    if not tasks or not tasks[0].sets.count:
+        raise FitError("fit_many: no data sets given")
+    if grid is not None and not isinstance(model, Model):
+        raise FitError("fit_many: a grid of nuisances is for binned models; leave it out")
+    ends = np.cumsum([0, *(task.sets.count for task in tasks)])
+
+    @in_float64
+    def run(place: int) -> tuple[Found, Intervals]:
+        own = slice(ends[place], ends[place + 1])
+        held = {name: value if np.ndim(value) == 0 else np.asarray(value)[own] for name, value in (fixed or {}).items()}
+        if grid is not None and isinstance(model, Model):
+            return fit_on_grid(tasks[place], grid_points(model, grid), number, held, rises, stat_only)
+        return fitted(tasks[place], number, held, rises, stat_only, search=model.moving)
+
+    parts = [run(0)]  # alone, so that functions are compiled once
+    if len(tasks) > 1:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            parts += pool.map(run, range(1, len(tasks)))
+    found, intervals = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     return results_of(
         model,
         found,
-        ends,
-        lik,
+        intervals,
+        tasks[0].lik,
         number,
         fixed=tuple(fixed or {}),
-        levels=tuple(levels),
-        convention=model.convention,
-        moving=model.moving,
+        levels=rises,
         gridded=grid is not None,
     )
 
 
+@in_float64
+def _tasks(model: AnyModel, data: Any) -> list[Task]:
+    return tasks_of(model, data)
+
+
 def fit(
-    model: Model,
-    data: AbstractData,
+    model: AnyModel,
+    data: AnyData,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
     *,
@@ -84,7 +115,7 @@ def fit(
     by 0.5 and 2, each side by itself; where a second minimum is about as low they hold both.
 
     Args:
-        model: the model.
+        model: the model: binned, unbinned, or both in several regions.
         data: one data set.
         poi: number or name of the parameter of interest whose intervals are wanted; others are
             profiled like nuisances.
@@ -103,6 +134,6 @@ def fit(
     >>> round(result.estimate, 6), round(result.sigma, 3)
     (1.0, 0.316)
     """
-    if data.stacked:
+    if isinstance(data, AbstractData) and data.stacked:
         raise FitError(f"fit: {len(data)} stacked data sets given; use fit_many")
     return fit_many(model, data, poi, grid, fixed=fixed)[0]

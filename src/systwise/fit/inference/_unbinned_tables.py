@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from systwise.errors import FitError
-from systwise.fit.inference._unbinned import fit_unbinned
+from systwise.fit.inference._fit import fit
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._result import FitResult
 from systwise.parameters import ChebyshevBasis, chebyshev_basis
@@ -87,7 +87,7 @@ def fit_log_ratios(
     basis = chebyshev_basis(ranges, WIDE, model.shape)
     for _ in range(ROUNDS):
         coefficients, _ = tabulate(log_ratios, basis)
-        result = fit_unbinned(model, UnbinnedData(coefficients, basis, weights, tuple(auxiliary)), poi)
+        result = fit(model, UnbinnedData(coefficients, basis, weights, tuple(auxiliary)), poi)
         centre = np.array([result.nuisance_estimate[n.name] for n in model.nuisances])
         widths = [result.nuisance_sigma[n.name] for n in model.nuisances]
         half = np.array(

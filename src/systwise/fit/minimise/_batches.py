@@ -7,13 +7,13 @@ import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from systwise.compilation import quick_options
-from systwise.fit.likelihood import Observed
+from systwise.fit.likelihood import Likelihood, Observed
 
 LARGEST, FEW, CROWD = 64, 8, 1024
 """Problems in one call: of a stack, of a single data set, and of tens of thousands of small problems (the points of
@@ -39,6 +39,20 @@ class Sets:
     def take(self, index: np.ndarray) -> Observed:
         """Return the data sets numbered `index`, or the one there is."""
         return self.observed if self.shared else jax.tree.map(lambda leaf: leaf[index], self.observed)
+
+
+class Prepared(NamedTuple):
+    """Data sets with the likelihood of all of them, ready to be fitted together.
+
+    Attributes:
+        lik: the likelihood.
+        sets: the data sets.
+        sample: of unbinned data the part on which starts descend.
+    """
+
+    lik: Likelihood
+    sets: Sets
+    sample: Sets | None = None
 
 
 def batch_size(problems: int, elements: int) -> int:

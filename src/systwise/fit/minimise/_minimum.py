@@ -229,34 +229,48 @@ def _rank_own(
 
 
 def _descended(lik: Likelihood, sample: Sets, problems: Problems, starts: Starts, first: np.ndarray) -> Ranking:
-    """Return the best distinct minima of a part of the events."""
+    """Return the best distinct minima of a part of the events.
+
+    Where parameters of interest start from several values, each point of the nuisances begins with the best of them.
+    """
     points = np.asarray(starts.points)[np.asarray(starts.valid)]
     grid = np.concatenate([np.repeat(np.asarray(first), len(points), axis=0), np.tile(points, (len(first), 1))], axis=1)
     step = np.asarray(lik.reach).copy()
     step[: lik.pois] = 0
     grid = grid + 1e-3 * step
     count, size = problems.low.shape
-    owners = np.repeat(np.arange(count), len(grid))
-    own = Problems(problems.owners[owners], problems.low[owners], problems.high[owners])
+    begin = np.clip(grid[None], problems.low[:, None], problems.high[:, None])
+    if len(first) > 1:
+        at = functools.partial(mapped(_sample_value, sample.shared, (), 1), lik)
+        owners = np.repeat(problems.owners, len(grid))
+        value = run(at, sample, owners, (begin.reshape(-1, size),), min(LARGEST, len(grid)))
+        value = np.where(np.isfinite(value), value, np.inf).reshape(count, len(first), len(points))
+        best = np.argmin(value, axis=1) * len(points) + np.arange(len(points))
+        begin = np.take_along_axis(begin, best[..., None], axis=1)
+    each = begin.shape[1]
+    rows = np.repeat(np.arange(count), each)
+    own = Problems(problems.owners[rows], problems.low[rows], problems.high[rows])
     function = functools.partial(mapped(descend_sample, sample.shared, (), 1), lik)
-    end: Minimum = run(
-        function, sample, own.owners, (np.tile(grid, (count, 1)), own.low, own.high), min(LARGEST, len(grid))
-    )
-    x = end.x.reshape(count, len(grid), size)
+    end: Minimum = run(function, sample, own.owners, (begin.reshape(-1, size), own.low, own.high), min(LARGEST, each))
+    x = end.x.reshape(count, each, size)
     score = np.where(np.isfinite(end.value), end.value, np.inf)
     score = (score - np.where(end.positive, np.minimum(end.distance, 10.0), 0.0)).reshape(count, -1)
     span = np.asarray(lik.high) - np.asarray(lik.low)
     chosen, present = [], []
-    each = np.arange(count)
+    every = np.arange(count)
     for _ in range(STACKED):
         index = np.argmin(score, axis=1)
-        chosen.append(x[each, index])
-        present.append(np.isfinite(score[each, index]))
+        chosen.append(x[every, index])
+        present.append(np.isfinite(score[every, index]))
         near = np.max(np.abs(x - chosen[-1][:, None]) / span, axis=2) < NEAR
         score = np.where(near, np.inf, score)
     here = np.stack(present, axis=1)
     here[:, 0] = True
     return Ranking(np.stack(chosen, axis=1), here, np.full(count, np.inf))  # type: ignore[arg-type]
+
+
+def _sample_value(lik: Likelihood, sample: Observed, x: Array) -> Array:
+    return lik.value(sample, x)
 
 
 def _along_axes(

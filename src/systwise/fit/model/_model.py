@@ -22,7 +22,7 @@ from systwise.fit.likelihood import (
     Observed,
     constraint_terms,
 )
-from systwise.fit.minimise import Sets, Starts, start_points, theta_starts
+from systwise.fit.minimise import Prepared, Sets, Starts, start_points, theta_starts
 from systwise.fit.model._data import AbstractData, Data, observed_data
 from systwise.fit.model._effects import Effect
 from systwise.fit.model._model_parts import (
@@ -347,6 +347,11 @@ class Model:
     def sets(self, data: AbstractData) -> Sets:
         """Return stacked data as the minimisation takes them."""
         return Sets(self.observed(data), len(data), False)
+
+    def prepared(self, data: AbstractData) -> list[Prepared]:
+        """Return one data set or a stack, ready to be fitted together."""
+        batch = data.batch()
+        return [Prepared(self.likelihood(), self.sets(batch))] if len(batch) else []
 
     def observed(self, data: AbstractData) -> Observed:
         """Return stacked data as the compiled functions take them, with a leading axis of data sets.

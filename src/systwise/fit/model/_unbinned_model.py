@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float64
 
 from systwise.errors import DataError, FitError, TemplateError
 from systwise.fit.likelihood import BLOCK, EventData, Events, Likelihood, Observed, constraint_terms, stack_curves
-from systwise.fit.minimise import Sets, Starts, start_points, theta_starts
+from systwise.fit.minimise import Prepared, Sets, Starts, start_points, theta_starts
 from systwise.fit.model._effects import Effect
 from systwise.fit.model._model_parts import check_names, match_constraints, normalisation_effects
 from systwise.fit.model._morph import Morph, build_morph
@@ -28,6 +28,8 @@ from systwise.parameters import (
 )
 from systwise.precision import in_float64
 
+SAMPLE = 2 * BLOCK
+"""Events on which all starts descend."""
 START_POINTS = 128
 """Most points of the grid of starts in the nuisances."""
 START_LINE = 17
@@ -209,6 +211,61 @@ class UnbinnedModel:
     def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
         """Return values of the parameters of interest from which minimisations start."""
         return theta_starts(self.components.powers, self.components.nominal, self.components.ranges)
+
+    @property
+    def convention(self) -> str:
+        """Events have no terms of their own in the NLL."""
+        return "unbinned"
+
+    @property
+    def moving(self) -> bool:
+        """No histogram of the data depends on the nuisances."""
+        return False
+
+    def check(self, data: UnbinnedData) -> None:
+        """Refuse a data set of another model.
+
+        Raises:
+            DataError: another number of components, constraints or nuisances.
+        """
+        components = len(self.components.names)
+        if data.coefficients.shape[1] != components:
+            raise DataError(f"unbinned data: {data.coefficients.shape[1]} components where the model has {components}")
+        wanted = len(self.constraints) + len(self.joint)
+        if len(data.auxiliary) != wanted:
+            raise DataError(
+                f"unbinned data: {len(data.auxiliary)} auxiliary arrays for {wanted} constraints; "
+                "give one a nuisance, in the model's order, then one a joint constraint"
+            )
+        if len(data.basis.exponents[0]) != len(self.nuisances):
+            raise DataError(
+                f"unbinned data: polynomials in {len(data.basis.exponents[0])} nuisances where the model has "
+                f"{len(self.nuisances)}"
+            )
+
+    def prepared(self, data: UnbinnedData | Sequence[UnbinnedData]) -> list[Prepared]:
+        """Return one data set or several, which may differ in size; each is fitted by itself.
+
+        Raises:
+            DataError: a data set does not match the model.
+            FitError: they are given in different polynomials.
+        """
+        several = [data] if isinstance(data, UnbinnedData) else list(data)
+        for one in several:
+            self.check(one)
+        if not several:
+            return []
+        basis = several[0].basis
+        if any(not same_basis(one.basis, basis) for one in several):
+            raise FitError("fit_many: data sets in different polynomials; fit them one by one")
+        room, lik = blocks_for(several), self.likelihood(basis)
+        return [Prepared(lik, one.sets(lik, room), one.sets(lik, SAMPLE // BLOCK, SAMPLE)) for one in several]
+
+
+def same_basis(one: ChebyshevBasis, other: ChebyshevBasis) -> bool:
+    """Return whether polynomials are the same."""
+    arrays = (one.centre, other.centre), (one.half, other.half)
+    return one.exponents == other.exponents and all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in arrays)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

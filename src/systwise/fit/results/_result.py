@@ -149,6 +149,8 @@ class FitResult:
     def _kind(self) -> str:
         if self.convention == "unbinned":
             return "every event (unbinned)"
+        if self.convention == "combined":
+            return "several regions (combined)"
         return f"moving ({self.convention}; counts interpolated between anchors)" if self.moving else "fixed"
 
     def __str__(self) -> str:
