@@ -16,6 +16,7 @@ from systwise.fit import (
     combined,
     fit,
     fit_many,
+    profile,
     stack,
 )
 from systwise.parameters import (
@@ -70,6 +71,9 @@ def test_events_beside_bins_are_fitted_like_bins_alone(reference) -> None:
     assert found.interval == pytest.approx(reference.interval, rel=1e-6)
     assert found.interval_two_sigma == pytest.approx(reference.interval_two_sigma, rel=1e-6)
     np.testing.assert_allclose(found.covariance, reference.covariance, rtol=1e-6)
+    scan = profile(model, data, np.linspace(0.2, 1.8, 9))
+    assert scan.converged.all()
+    assert scan.estimate == pytest.approx(found.estimate, rel=1e-4)
     assert dict(found.rows())["observable"] == "several regions (combined)"
     assert repr(model) == "CombinedModel(mu | 1 nuisances | signal (events), control (bins))"
 

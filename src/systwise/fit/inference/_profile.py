@@ -10,11 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from systwise.errors import FitError
-from systwise.fit.inference._engine import Task, ends_of_ranges, minima, poi_number
+from systwise.fit.inference._engine import Task, ends_of_ranges, minima, poi_number, tasks_of
+from systwise.fit.inference._fit import AnyData, AnyModel
 from systwise.fit.inference._grid import grid_points, on_grid
 from systwise.fit.minimise import Found, Problems
+from systwise.fit.model._combined import CombinedData
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
+from systwise.fit.model._unbinned_model import UnbinnedData
 from systwise.fit.results._hermite import HermiteCurves
 from systwise.fit.results._result import at_ends
 from systwise.precision import in_float64
@@ -73,8 +76,8 @@ class Profile:
 
 
 def profile(
-    model: Model,
-    data: AbstractData,
+    model: AnyModel,
+    data: AnyData,
     values: Sequence[float] | np.ndarray,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
@@ -95,7 +98,7 @@ def profile(
         DataError: the data do not match the model.
         FitError: a stack of data sets was given, or the parameter is unknown.
     """
-    if data.stacked:
+    if isinstance(data, AbstractData) and data.stacked:
         raise FitError(f"profile: {len(data)} stacked data sets given; use profile_many")
     many = profile_many(model, data, values, poi, grid)
     return dataclasses.replace(
@@ -111,8 +114,8 @@ def profile(
 
 @in_float64
 def profile_many(
-    model: Model,
-    data: AbstractData,
+    model: AnyModel,
+    data: AnyData | Sequence[UnbinnedData] | Sequence[CombinedData],
     values: Sequence[float] | np.ndarray,
     poi: int | str = 0,
     grid: Sequence[float] | np.ndarray | None = None,
@@ -131,20 +134,17 @@ def profile_many(
     """
     number = poi_number(model, poi)
     points = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    data = data.batch()
-    lik, sets, pois = model.likelihood(), len(data), len(model.components.pois)
-    task = Task(model, lik, model.sets(data), None, model.theta_starts())
-    low, high = ends_of_ranges(model.parameter_names, lik, {}, sets * len(points))
-    # Values may lie outside the parameter's range: a scan shows what is there.
-    low[:, number] = high[:, number] = np.tile(points, sets)
-    problems = Problems(np.repeat(np.arange(sets), len(points)), low, high)
-    if grid is None:
-        found = minima(task, problems)
-    else:
+    tasks, pois = tasks_of(model, data), len(model.components.pois)
+    if not tasks:
+        raise FitError("profile_many: no data sets given")
+    choices = None
+    if grid is not None:
+        if not isinstance(model, Model):
+            raise FitError("profile: a grid of nuisances is for binned models; leave it out")
         choices = grid_points(model, grid)
-        every = on_grid(task, problems, choices)
-        best = np.argmin(every.value.reshape(-1, len(choices)), axis=1) + len(choices) * np.arange(len(low))
-        found = Found(*(np.asarray(array)[best] for array in every))
+    parts = [_profiled(task, number, points, choices) for task in tasks]
+    found = Found(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    lik, sets = tasks[0].lik, sum(task.sets.count for task in tasks)
     at_end = at_ends(found.x, np.asarray(lik.low), np.asarray(lik.high))
     shape = (sets, len(points))
     return Profile(
@@ -157,3 +157,17 @@ def profile_many(
         converged=(found.done & (found.lowest | (grid is not None))).reshape(shape),
         at_boundary=at_end[:, pois:].any(axis=1).reshape(shape),
     )
+
+
+def _profiled(task: Task, poi: int, points: np.ndarray, choices: np.ndarray | None) -> Found:
+    """Return the minima at each value for every data set, `[data * value]`."""
+    sets = task.sets.count
+    low, high = ends_of_ranges(task.model.parameter_names, task.lik, {}, sets * len(points))
+    # Values may lie outside the parameter's range: a scan shows what is there.
+    low[:, poi] = high[:, poi] = np.tile(points, sets)
+    problems = Problems(np.repeat(np.arange(sets), len(points)), low, high)
+    if choices is None:
+        return minima(task, problems)
+    every = on_grid(task, problems, choices)
+    best = np.argmin(every.value.reshape(-1, len(choices)), axis=1) + len(choices) * np.arange(len(low))
+    return Found(*(np.asarray(array)[best] for array in every))
