@@ -241,3 +241,37 @@ def test_workspaces_that_do_not_fit_are_refused(change, words: str) -> None:
     change(spec)
     with pytest.raises(ConfigError, match=words):
         histfactory_model(spec)
+
+
+def test_a_minimum_at_a_kink_of_the_interpolation_is_a_minimum() -> None:
+    """Codes 0 and 1 bend at the nominal value, where three of a thousand pseudo-experiments are lowest."""
+    rate = {"name": "rate", "type": "normsys", "data": {"hi": 1.3, "lo": 1.1}}
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    spec = {
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {"name": "s", "data": [10.0, 2.0], "modifiers": [mu]},
+                    {"name": "b", "data": [20.0, 200.0], "modifiers": [rate]},
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": [31.0, 190.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+    model = histfactory_model(spec)
+    data = histfactory_data(spec, model)
+    result = fit(model, data)
+    assert result.estimates["rate"] == 0.0
+    assert result.converged, result.verdict
+    # It rises on both sides.
+    best = {name: value for name, value in result.estimates.items() if name != "rate"}
+    for z in (-1e-3, 1e-3):
+        assert model.nll(best, {"rate": z}, data) > result.nll
+    # Elsewhere nothing is held.
+    spec["observations"] = [{"name": "c", "data": [31.0, 260.0]}]
+    free = fit(model, histfactory_data(spec, model))
+    assert free.converged
+    assert free.estimates["rate"] > 0.1

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float64, Int
+from jaxtyping import Array, Bool, Float64
 
 from systwise.fit.likelihood import Bins, Likelihood, Observed, monomials
 from systwise.fit.minimise._batches import LARGEST, Sets, batch_size, mapped, run
 from systwise.fit.minimise._ends import find_end
-from systwise.fit.minimise._newton import Minimum, minimise
+from systwise.fit.minimise._newton import Minimum
+from systwise.fit.minimise._polish import Polished, Problems, elements, polish
 from systwise.fit.minimise._rank import Ranking, descend_sample, rank
 from systwise.fit.minimise._starts import Starts
 
@@ -25,20 +26,6 @@ WALKS = 5
 """Times that a fit starts again where a walk along the axes met something lower."""
 NEAR = 0.02
 """Two rough minima closer than this fraction of the range in every parameter are one."""
-
-
-class Problems(NamedTuple):
-    """What is to be minimised.
-
-    Attributes:
-        owners: data set of each problem, `[problem]`.
-        low: lower ends of the parameters, `[problem, parameter]`; equal ends fix one.
-        high: upper ends.
-    """
-
-    owners: Int[np.ndarray, " problem"]
-    low: Float64[np.ndarray, "problem parameter"]
-    high: Float64[np.ndarray, "problem parameter"]
 
 
 class Found(NamedTuple):
@@ -73,34 +60,6 @@ class Found(NamedTuple):
     second_value: Float64[np.ndarray, " problem"]
 
 
-class _Polished(NamedTuple):
-    minimum: Minimum
-    constant: Array
-    smallest: Array
-
-
-def _polish(lik: Likelihood, observed: Observed, start: Array, low: Array, high: Array) -> _Polished:
-    found = minimise(lambda x: lik.terms(observed, x), start, low, high, jnp.asarray(lik.reach))
-    return _Polished(found, lik.constant(observed), lik.smallest(observed, found.x))
-
-
-def _elements(lik: Likelihood) -> int:
-    """Return the size of the largest array of one evaluation."""
-    sizes = [0]
-    for region in lik.regions:
-        if isinstance(region, Bins):
-            curves = sum(c.coefficients[:, 0, 0].size for c in (region.factors, region.added) if c is not None)
-            sizes.append(curves)
-    return max(sizes)
-
-
-def polish(lik: Likelihood, sets: Sets, problems: Problems, starts: np.ndarray) -> _Polished:
-    """Return the minimum next to each problem's start, `[problem, parameter]`."""
-    function = functools.partial(mapped(_polish, sets.shared, (), 1), lik)
-    size = batch_size(len(problems.owners), _elements(lik))
-    return run(function, sets, problems.owners, (starts, problems.low, problems.high), size)
-
-
 def find_minima(
     lik: Likelihood, sets: Sets, sample: Sets | None, problems: Problems, starts: Starts, first: np.ndarray
 ) -> Found:
@@ -118,7 +77,8 @@ def find_minima(
     single = sets.count == 1 and count <= LARGEST // 2
     if lik.binned:
         candidates = (MANY if starts.lined else SINGLE) if single else STACKED
-        ranking = _ranked(lik, sets, problems, starts, first, candidates, ROUNDS if single else 1)
+        pinned = bool(np.all(problems.low[:, : lik.pois] == problems.high[:, : lik.pois]))
+        ranking = _ranked(lik, sets, problems, starts, first, candidates, ROUNDS if single and not pinned else 1)
     else:
         ranking = _descended(lik, sets if sample is None else sample, problems, starts, first)
     owners, places = np.nonzero(ranking.present)
@@ -197,9 +157,15 @@ def _ranked(
         joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
         back = np.argsort(np.concatenate(places))
         return jax.tree.map(lambda array: array[back], joined)
-    some = functools.partial(mapped(_rank_own, sets.shared, static, 3), lik, starts, first)
     batch = 1 if starts.lined else batch_size(count, 0)
-    return run(some, sets, problems.owners, (problems.low, problems.high), batch)
+    pois, low, high = lik.pois, problems.low, problems.high
+    if np.all(low[:, pois:] == low[0, pois:]) and np.all(high[:, pois:] == high[0, pois:]):
+        # A profile: only the parameter of interest differs, and the templates of all starts are made once.
+        function = mapped(_rank_theta, sets.shared, static, 5)
+        some = functools.partial(function, lik, starts, first, low[0, pois:], high[0, pois:])
+        return run(some, sets, problems.owners, (low[:, :pois], high[:, :pois]), batch)
+    some = functools.partial(mapped(_rank_own, sets.shared, static, 3), lik, starts, first)
+    return run(some, sets, problems.owners, (low, high), batch)
 
 
 def _rank_same(
@@ -212,7 +178,22 @@ def _rank_same(
     candidates: int,
     rounds: int,
 ) -> Ranking:
-    return rank(lik, observed, starts, first, low, high, candidates, rounds)
+    return _rank_own(lik, starts, first, observed, low, high, candidates, rounds)
+
+
+def _rank_theta(
+    lik: Likelihood,
+    starts: Starts,
+    first: Array,
+    z_low: Array,
+    z_high: Array,
+    observed: Observed,
+    low: Array,
+    high: Array,
+    candidates: int,
+    rounds: int,
+) -> Ranking:
+    return rank(lik, observed, starts, first, (low, high), (z_low, z_high), candidates, rounds)
 
 
 def _rank_own(
@@ -225,7 +206,9 @@ def _rank_own(
     candidates: int,
     rounds: int,
 ) -> Ranking:
-    return rank(lik, observed, starts, first, low, high, candidates, rounds)
+    pois = lik.pois
+    ends, span = (low[:pois], high[:pois]), (low[pois:], high[pois:])
+    return rank(lik, observed, starts, first, ends, span, candidates, rounds)
 
 
 def _descended(lik: Likelihood, sample: Sets, problems: Problems, starts: Starts, first: np.ndarray) -> Ranking:
@@ -324,7 +307,7 @@ def _walked(lik: Likelihood, sets: Sets, problems: Problems, starts: Starts, fou
     return found
 
 
-def _replaced(found: Found, some: np.ndarray, better: np.ndarray, polished: _Polished) -> Found:
+def _replaced(found: Found, some: np.ndarray, better: np.ndarray, polished: Polished) -> Found:
     """Return the minima with those of `some` that are `better` replaced; what they were become the second minima."""
     places, ended = some[better], jax.tree.map(lambda array: array[better], polished)
     arrays = {name: np.array(array) for name, array in found._asdict().items()}
@@ -379,7 +362,7 @@ def find_ends(
         hessian,
         reference,
     )
-    return Ends(*run(function, sets, problems.owners, arrays, batch_size(rows, _elements(lik))))
+    return Ends(*run(function, sets, problems.owners, arrays, batch_size(rows, elements(lik))))
 
 
 def _end(lik: Likelihood, observed: Observed, *arrays: Array) -> tuple[Array, Array, Array]:

@@ -61,7 +61,7 @@ def minimise(
     high: Float[Array, " parameter"],
     reach: Float[Array, " parameter"],
     tolerance: float = TOLERANCE,
-    iterations: int = 60,
+    iterations: int | Array = 60,
 ) -> Minimum:
     """Minimise `objective` from `start`.
 

@@ -46,8 +46,8 @@ def rank(
     observed: Observed,
     starts: Starts,
     first: Float[Array, "start poi"],
-    low: Float[Array, " parameter"],
-    high: Float[Array, " parameter"],
+    ends: tuple[Float[Array, " poi"], Float[Array, " poi"]],
+    span: tuple[Float[Array, " nuisance"], Float[Array, " nuisance"]],
     candidates: int,
     rounds: int,
 ) -> Ranking:
@@ -61,14 +61,12 @@ def rank(
         observed: one data set.
         starts: nuisance values.
         first: values of the parameters of interest to start from.
-        low: lower ends; equal ends fix a parameter.
-        high: upper ends.
+        ends: lower and upper ends of the parameters of interest; equal ends fix one.
+        span: lower and upper ends of the nuisances.
         candidates: how many to return at most.
         rounds: Newton steps in the parameters of interest.
     """
-    pois = lik.pois
-    pinned = low[pois:] == high[pois:]
-    z = jnp.where(pinned, low[pois:], jnp.clip(jnp.asarray(starts.points), low[pois:], high[pois:]))
+    z = jnp.where(span[0] == span[1], span[0], jnp.clip(jnp.asarray(starts.points), *span))
     bins = [
         (region, data)
         for region, data in zip(lik.regions, observed.regions, strict=True)
@@ -81,7 +79,6 @@ def rank(
         if data.moving is not None:
             outside = outside + jax.vmap(region.count_terms)(n)
     regions = [region for region, _ in bins]
-    ends = low[:pois], high[:pois]
 
     def outcome(theta: Array) -> _Ranked:
         return _best_theta(regions, templates, counts, jnp.clip(theta, *ends)[None], *ends, rounds)
@@ -95,6 +92,7 @@ def rank(
     valid = jnp.asarray(starts.valid)
     value = jnp.where(valid, best.value + outside, jnp.inf)
     predicted = jnp.where(valid, best.predicted + outside, jnp.inf)
+    low, high = (jnp.concatenate(pair) for pair in zip(ends, span, strict=True))
     found = _candidates(lik, starts, z, best.theta, value, predicted, low, high, candidates)
     return found._replace(lowest=jnp.where(_drawn(observed), jnp.inf, found.lowest))
 
