@@ -18,10 +18,13 @@ from systwise.errors import ConfigError, FitError
 
 @app.command(name="fit")
 def fit_command(
-    workspace: Annotated[Path, typer.Argument(metavar="WORKSPACE.json", help="A HistFactory workspace, as of pyhf.")],
+    workspace: Annotated[
+        Path, typer.Argument(metavar="WORKSPACE.json", help="A HistFactory workspace of pyhf or HS3.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Output directory (default: systwise-fit-WORKSPACE).")] = None,
     measurement: Annotated[
-        str | None, typer.Option(help="A measurement of the workspace (default: the first).")
+        str | None,
+        typer.Option(help="A measurement of the workspace, or an analysis of an HS3 document (default: the first)."),
     ] = None,
     poi: Annotated[str | None, typer.Option(help="Parameter of interest (default: the measurement's).")] = None,
     asimov: Annotated[
@@ -40,7 +43,7 @@ def fit_command(
 ) -> None:
     """Fit a workspace: value, intervals, significance, limit, goodness of fit, pulls, impacts, yields and a report.
 
-    The interpolation codes are those that pyhf uses where it is not told otherwise.
+    The interpolation codes are those that pyhf uses where it is not told otherwise; an HS3 document states its own.
     """
     with one_sentence(debug):
         folder = out or Path(f"systwise-fit-{workspace.stem}")
@@ -48,10 +51,12 @@ def fit_command(
         content, digest = _read(workspace)
         prepare_process()
         from systwise.fit import asimov as expected_data
-        from systwise.fit import histfactory_data, histfactory_model, measure
+        from systwise.fit import histfactory_data, histfactory_model, is_hs3, measure, read_hs3
         from systwise.report import Origin, measurement_answers, measurement_cautions, write_measurement
         from systwise.study import versions
 
+        if is_hs3(content):
+            content, normsys, histosys = read_hs3(content, measurement)
         model = histfactory_model(content, measurement=measurement, normsys=normsys, histosys=histosys)
         name = poi or model.components.pois[0]
         if asimov is None:

@@ -8,8 +8,8 @@ for what makes the uncertainty; `prefit_yields` and `postfit_yields` for what is
 `upper_limit` for tests, `feldman_cousins` for intervals beside a physical boundary, `goodness_of_fit` for that of the
 model; `pseudo_data`, `fit_many` and `Toys` for pseudo-experiments; `UnbinnedModel` for density ratios of every event,
 `combined` for several regions, binned and unbinned;
-`histfactory_model` for an existing workspace; `histogram_model` for histograms of the UHI protocol; `referee` to have
-iminuit check a fit.
+`histfactory_model` for an existing workspace, `read_hs3` and `write_hs3` for one of the HS3 standard; `histogram_model`
+for histograms of the UHI protocol; `referee` to have iminuit check a fit.
 """
 
 from systwise.fit.hypothesis._asymptotics import Discovery, ExpectedSignificance, expected_significance, q0, q_mu_tilde
@@ -33,6 +33,7 @@ from systwise.fit.inference._unbinned import unbinned_derivatives, unbinned_nll
 from systwise.fit.inference._unbinned_tables import fit_log_ratios, tabulate
 from systwise.fit.interop._histfactory import histfactory_data, histfactory_model
 from systwise.fit.interop._histograms import histogram_model
+from systwise.fit.interop._hs3 import HS3Analysis, is_hs3, read_hs3, write_hs3
 from systwise.fit.likelihood import CONVENTIONS, Convention
 from systwise.fit.model._combined import CombinedData, CombinedModel, combined
 from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
@@ -69,6 +70,7 @@ __all__ = [
     "FitResults",
     "Frozen",
     "GoodnessOfFit",
+    "HS3Analysis",
     "Impact",
     "Impacts",
     "JointMorph",
@@ -110,6 +112,7 @@ __all__ = [
     "histfactory_model",
     "histogram_model",
     "impacts",
+    "is_hs3",
     "measure",
     "moving_asimov",
     "nll_at",
@@ -124,6 +127,7 @@ __all__ = [
     "pulls",
     "q0",
     "q_mu_tilde",
+    "read_hs3",
     "referee",
     "stack",
     "stat_syst_split",
@@ -133,4 +137,5 @@ __all__ = [
     "unbinned_derivatives",
     "unbinned_nll",
     "upper_limit",
+    "write_hs3",
 ]

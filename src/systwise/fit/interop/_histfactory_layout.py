@@ -128,6 +128,7 @@ class Layout:
         self.shapes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.lumi: dict[str, np.ndarray] = {}
         self.vectors: dict[str, Vector] = {}
+        self._squares: dict[str, np.ndarray] = {}
         self.errors = np.zeros(shape)
         self.simulation: dict[str, list[int]] = {}
         self.simulated = np.zeros(shape)
@@ -167,6 +168,9 @@ class Layout:
             self.scaled[sample].add(name)
             if name not in self.factors:
                 self.factors.append(name)
+            return
+        if kind == "staterror" and modifier.get("constraint") == "Poisson":
+            self._add_counts(name, k, bins, _numbers(data, bins.stop - bins.start, who, "uncertainties"), who)
             return
         if kind == "staterror":
             self.errors[k, bins] = _numbers(data, bins.stop - bins.start, who, "uncertainties")
@@ -214,6 +218,23 @@ class Layout:
         known = (errors > 0) & (contents > 0)
         ratio = np.divide(contents, errors, out=np.full(count, np.inf), where=known)
         vector.scales = [float(value) for value in ratio**2]
+
+    def _add_counts(self, name: str, k: int, bins: slice, errors: np.ndarray, who: str) -> None:
+        """Add a sample to simulation factors whose constraint is the Poisson probability of the simulated events.
+
+        All samples of a name have the same factors; `(sum of contents)^2 / sum of squared errors` were simulated.
+        """
+        count = len(errors)
+        vector = self.vectors.setdefault(name, Vector([np.zeros_like(self.nominal) for _ in range(count)], []))
+        if len(vector.masks) != count:
+            raise ConfigError(f"workspace: {who}: {count} bins where it has {len(vector.masks)} elsewhere")
+        for i, mask in enumerate(vector.masks):
+            mask[k, bins.start + i] = 1.0
+        squares = self._squares.setdefault(name, np.zeros(count))
+        squares += errors**2
+        contents = np.array([np.sum(mask * self.nominal) for mask in vector.masks])
+        known = (squares > 0) & (contents > 0)
+        vector.scales = [float(v) for v in np.divide(contents**2, squares, out=np.full(count, np.inf), where=known)]
 
     def check_expected(self) -> None:
         """Refuse bins in which no sample expects anything: a single event there would decide every fit."""
