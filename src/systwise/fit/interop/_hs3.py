@@ -2,7 +2,8 @@
 
 What is read is one analysis of a document: its likelihood's `histfactory_dist` distributions with their data, domains
 as bounds, parameter points as starting values and constants. `normfactor` parameters with a Gaussian constraint are
-luminosities. The contents of a `histosys` are absolute, as ROOT and pyhs3 write them. What is written is read by pyhs3.
+luminosities. The contents of a `histosys` are absolute, as ROOT and pyhs3 write them. What is written is read by pyhs3,
+but for a systematic whose auxiliary datum is not 0: its constraint is a distribution of its own, as ROOT has it.
 
 Source: the standard's chapters 2.1.1 (HistFactory) and 2.3 to 2.8, version 0.2.
 """

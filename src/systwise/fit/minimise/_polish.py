@@ -15,9 +15,9 @@ from systwise.fit.likelihood import Bins, Likelihood, Observed
 from systwise.fit.minimise._batches import Sets, batch_size, mapped, run
 from systwise.fit.minimise._newton import Minimum, minimise
 
-FIRST, MOST = 8, 60
-"""Evaluations in which nearly all problems are done (4 of them do for 97 % of pseudo-experiments), and most for the
-others, which would keep a whole batch waiting."""
+FIRST, MOST = 5, 60
+"""Evaluations in which nearly all problems are done (99.8 % of pseudo-experiments), and most for the others, which
+would keep a whole batch waiting."""
 NEAR_KINK = 1e-2
 """Distance from a kink within which Newton's method is after the first evaluations, as a fraction of the range."""
 SIDE = 1e-7
