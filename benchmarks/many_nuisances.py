@@ -11,6 +11,7 @@ seconds are wall time. The last columns compare the estimate and the ends of mu.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -114,7 +115,8 @@ def alone(who: str, size: tuple[int, int, int]) -> dict | None:
     """Return what a fresh process prints, None where it takes longer than is waited for."""
     command = [sys.executable, __file__, who, *map(str, size)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        environment = {**os.environ, "SYSTWISE_COMPILED": "off"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=environment)
     except subprocess.TimeoutExpired:
         return None
     return json.loads(done.stdout.splitlines()[-1])

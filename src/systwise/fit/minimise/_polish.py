@@ -18,8 +18,11 @@ from systwise.fit.minimise._newton import Minimum, minimise
 FIRST, MOST = 5, 60
 """Evaluations in which nearly all problems are done (99.8 % of pseudo-experiments), and most for the others, which
 would keep a whole batch waiting."""
-NEAR_KINK = 1e-2
-"""Distance from a kink within which Newton's method is after the first evaluations, as a fraction of the range."""
+EARLY, LATE, TRIES = 1e-2, 1e-5, 3
+"""Distance from a kink within which Newton's method is after the first and after all evaluations, as a fraction of the
+parameter's range, and how often parameters are let go that are no kink's."""
+SMALL = 16
+"""Most parameters of a problem that is given up early."""
 SIDE = 1e-7
 """Distance at which slopes on both sides of a kink are looked at, as a fraction of the range."""
 
@@ -74,16 +77,18 @@ def elements(lik: Likelihood) -> int:
 def polish(lik: Likelihood, sets: Sets, problems: Problems, starts: np.ndarray) -> Polished:
     """Return the minimum next to each problem's start, `[problem, parameter]`."""
     size = batch_size(len(problems.owners), elements(lik))
-    found = _polished(lik, sets, problems, starts, FIRST, size)
-    for last in (False, True):
+    # A single batch waits for nobody, and of many parameters some are always near a kink.
+    early = len(problems.owners) > size > 1 and lik.parameters <= SMALL
+    found = _polished(lik, sets, problems, starts, FIRST if early else MOST, size)
+    for near in (EARLY, LATE) if early else (LATE,):
         left = np.flatnonzero(~found.minimum.done & np.isfinite(found.minimum.value))
         if not len(left):
             break
         some, again = _of(problems, left), jax.tree.map(operator.itemgetter(left), found)
-        if last:
+        if early and near == LATE:
             again = _polished(lik, sets, some, np.asarray(again.minimum.x), MOST, size)
         # Most that are left lie at a kink, where nothing helps but to hold them there.
-        found = _merged(found, left, _at_kinks(lik, sets, some, again, size))
+        found = _merged(found, left, _at_kinks(lik, sets, some, again, near, size))
     return found
 
 
@@ -109,7 +114,7 @@ def _merged(found: Polished, some: np.ndarray, others: Polished) -> Polished:
     return jax.tree.map(put, found, others)  # type: ignore[no-any-return]
 
 
-def _at_kinks(lik: Likelihood, sets: Sets, problems: Problems, found: Polished, size: int) -> Polished:
+def _at_kinks(lik: Likelihood, sets: Sets, problems: Problems, found: Polished, near: float, size: int) -> Polished:
     """Return the minima, those accepted that lie at a kink: the NLL rises on both sides of where two curves meet.
 
     HistFactory's codes 0 and 1 have one at the nominal value of every nuisance, and three of a thousand
@@ -121,10 +126,10 @@ def _at_kinks(lik: Likelihood, sets: Sets, problems: Problems, found: Polished, 
     places = np.full(x.shape, np.nan)
     for j, knot in knots.items():
         nearest = knot[np.argmin(np.abs(x[:, j, None] - knot), axis=1)]
-        near = (np.abs(x[:, j] - nearest) < NEAR_KINK * span[j]) & (problems.low[:, j] < problems.high[:, j])
-        places[near, j] = nearest[near]
+        close = (np.abs(x[:, j] - nearest) < near * span[j]) & (problems.low[:, j] < problems.high[:, j])
+        places[close, j] = nearest[close]
     held = np.isfinite(places)
-    for _ in range(1 + len(knots)):
+    for _ in range(TRIES):
         some = np.flatnonzero(held.any(axis=1) & ~np.asarray(found.minimum.done) & np.isfinite(found.minimum.value))
         if not len(some):
             break
