@@ -33,7 +33,8 @@ from systwise.fit.inference._unbinned import unbinned_derivatives, unbinned_nll
 from systwise.fit.inference._unbinned_tables import fit_log_ratios, tabulate
 from systwise.fit.interop._histfactory import histfactory_data, histfactory_model
 from systwise.fit.interop._histograms import histogram_model
-from systwise.fit.interop._hs3 import HS3Analysis, is_hs3, read_hs3, write_hs3
+from systwise.fit.interop._hs3 import HS3Analysis, is_hs3, read_hs3
+from systwise.fit.interop._hs3_written import write_hs3
 from systwise.fit.likelihood import CONVENTIONS, Convention
 from systwise.fit.model._combined import CombinedData, CombinedModel, combined
 from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
