@@ -1,8 +1,8 @@
 """One analysis of a document of the HEP Statistics Serialization Standard (HS3), as a workspace of pyhf's schema.
 
-What is read is its likelihood's `histfactory_dist` distributions with their data, domains as bounds, parameter points as
-starting values and constants. `normfactor` parameters with a Gaussian constraint are luminosities. The contents of a
-`histosys` are absolute, as ROOT and pyhs3 write them.
+What is read is its likelihood's `histfactory_dist` distributions with their data, domains as bounds, parameter points
+as starting values and constants. `normfactor` parameters with a Gaussian constraint are luminosities. The contents of
+a `histosys` are absolute, as ROOT and pyhs3 write them.
 
 Source: the standard's chapters 2.1.1 (HistFactory) and 2.3 to 2.8, version 0.2.
 """

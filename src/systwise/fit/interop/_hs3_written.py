@@ -1,7 +1,7 @@
 """A workspace of pyhf's schema as a document of the HEP Statistics Serialization Standard (HS3).
 
-pyhs3 reads what is written, but for a systematic whose auxiliary datum is not 0: its constraint is a distribution of its
-own, as ROOT has it.
+pyhs3 reads what is written, but for a systematic whose auxiliary datum is not 0: its constraint is a distribution of
+its own, as ROOT has it.
 """
 
 from __future__ import annotations
