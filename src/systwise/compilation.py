@@ -52,11 +52,13 @@ def keep_compiled_unless_declined() -> None:
 def quick_options() -> dict[str, bool | int]:
     """Return compiler options for functions that are called a few times each.
 
-    With XLA's older emitters and less optimisation a first fit takes two thirds of the time, and later ones as long
-    as before (`benchmarks/many_nuisances.py`, `benchmarks/toy_fits.py`).
+    On a CPU, with XLA's older emitters and less optimisation, a first fit takes two thirds of the time, and later ones
+    as long as before (`benchmarks/many_nuisances.py`, `benchmarks/toy_fits.py`). Elsewhere there are none.
     """
     import jax
 
+    if jax.default_backend() != "cpu":
+        return {}
     options: dict[str, bool | int] = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": False}
     try:
         jax.jit(lambda x: x, compiler_options=options)(0.0)

@@ -17,10 +17,10 @@ from jaxtyping import Float64
 
 from systwise.errors import ConfigError, DataError
 from systwise.fit.likelihood import BLOCK, Likelihood, Observed, constraint_terms
-from systwise.fit.minimise import Prepared, Sets, Starts, start_points, theta_starts
+from systwise.fit.minimise import Prepared, Sets, Starts, theta_starts
 from systwise.fit.model._data import AbstractData, Data
 from systwise.fit.model._model import Model
-from systwise.fit.model._model_parts import check_names, match_constraints
+from systwise.fit.model._model_parts import check_names, match_constraints, starts_over
 from systwise.fit.model._unbinned_model import SAMPLE, START_LINE, START_POINTS, UnbinnedData, UnbinnedModel, blocks_for
 from systwise.parameters import (
     AbstractConstraint,
@@ -195,14 +195,7 @@ class CombinedModel:
 
     def starts(self, free: Sequence[bool] | None = None) -> Starts:
         """Return the nuisance values from which minimisations start."""
-        return start_points(
-            tuple(n.anchors for n in self.nuisances),
-            tuple(n.range for n in self.nuisances),
-            tuple(n.nominal for n in self.nuisances),
-            tuple(free) if free is not None else (True,) * len(self.nuisances),
-            START_LINE,
-            START_POINTS,
-        )
+        return starts_over(self.nuisances, free, START_LINE, START_POINTS)
 
     def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
         """Return values of the parameters of interest from which minimisations start."""

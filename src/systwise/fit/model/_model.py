@@ -22,7 +22,7 @@ from systwise.fit.likelihood import (
     Observed,
     constraint_terms,
 )
-from systwise.fit.minimise import Prepared, Sets, Starts, start_points, theta_starts
+from systwise.fit.minimise import Prepared, Sets, Starts, theta_starts
 from systwise.fit.model._data import AbstractData, Data, observed_data
 from systwise.fit.model._effects import Effect
 from systwise.fit.model._model_parts import (
@@ -31,6 +31,7 @@ from systwise.fit.model._model_parts import (
     match_constraints,
     normalisation_effects,
     relative_variances,
+    starts_over,
 )
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._region import observed_by, region_of
@@ -293,6 +294,8 @@ class Model:
     def with_range(self, poi: str, low: float, high: float) -> Model:
         """Return the model with another range of a parameter of interest, for example its physical region.
 
+        A nominal value outside it moves to its nearer end.
+
         Raises:
             ConfigError: no such parameter of interest, or a lower end that is not below the upper one.
         """
@@ -302,9 +305,11 @@ class Model:
             )
         if not low < high:
             raise ConfigError(f"range of '{poi}': [{low:g}, {high:g}] is empty; give the lower end first")
-        ranges = list(self.components.ranges)
-        ranges[self.components.pois.index(poi)] = (low, high)
-        return dataclasses.replace(self, components=dataclasses.replace(self.components, ranges=tuple(ranges)))
+        number, own = self.components.pois.index(poi), self.components
+        ranges, nominal = list(own.ranges), list(own.nominal)
+        ranges[number], nominal[number] = (low, high), min(max(nominal[number], low), high)
+        components = dataclasses.replace(own, ranges=tuple(ranges), nominal=tuple(nominal))
+        return dataclasses.replace(self, components=components)
 
     @property
     def shaped(self) -> list[Nuisance]:
@@ -313,12 +318,7 @@ class Model:
 
     def starts(self, free: Sequence[bool] | None = None) -> Starts:
         """Return the nuisance values from which minimisations start; those that are not free stay nominal."""
-        return start_points(
-            tuple(n.anchors for n in self.nuisances),
-            tuple(n.range for n in self.nuisances),
-            tuple(n.nominal for n in self.nuisances),
-            tuple(free) if free is not None else (True,) * len(self.nuisances),
-        )
+        return starts_over(self.nuisances, free)
 
     def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
         """Return values of the parameters of interest from which minimisations start."""

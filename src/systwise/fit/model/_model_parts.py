@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from systwise.errors import ConfigError, TemplateError
+from systwise.fit.minimise import Starts, start_points
 from systwise.fit.model._effects import Effect, LinearFactor, exponential_factor
 from systwise.parameters import (
     AbstractConstraint,
@@ -42,6 +43,23 @@ def match_constraints(
         else:
             single[constraint.nuisance] = constraint
     return tuple(single.get(name, NoConstraint(name)) for name in names), tuple(joint)
+
+
+def starts_over(nuisances: Sequence[Nuisance], free: Sequence[bool] | None, *budget: int) -> Starts:
+    """Return the values of free nuisances from which minimisations start; the others stay nominal.
+
+    Args:
+        nuisances: all of a model.
+        free: which of them vary; all where None.
+        budget: points of a line and of a grid, as `start_points` takes them.
+    """
+    return start_points(
+        tuple(n.anchors for n in nuisances),
+        tuple(n.range for n in nuisances),
+        tuple(n.nominal for n in nuisances),
+        tuple(free) if free is not None else (True,) * len(nuisances),
+        *budget,
+    )
 
 
 def check_names(components: Components, nuisances: Sequence[Nuisance]) -> None:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Float64
 
 from systwise.errors import DataError, FitError, TemplateError
 from systwise.fit.likelihood import BLOCK, EventData, Events, Likelihood, Observed, constraint_terms, stack_curves
-from systwise.fit.minimise import Prepared, Sets, Starts, start_points, theta_starts
+from systwise.fit.minimise import Prepared, Sets, Starts, theta_starts
 from systwise.fit.model._effects import Effect
-from systwise.fit.model._model_parts import check_names, match_constraints, normalisation_effects
+from systwise.fit.model._model_parts import check_names, match_constraints, normalisation_effects, starts_over
 from systwise.fit.model._morph import Morph, build_morph
 from systwise.fit.model._values import Values, ordered
 from systwise.parameters import (
@@ -199,14 +199,7 @@ class UnbinnedModel:
     def starts(self, free: Sequence[bool] | None = None) -> Starts:
         """Return the nuisance values from which minimisations start: over those that change events, others nominal."""
         moves = tuple(j in self.shape and (free is None or free[j]) for j in range(len(self.nuisances)))
-        return start_points(
-            tuple(n.anchors for n in self.nuisances),
-            tuple(n.range for n in self.nuisances),
-            tuple(n.nominal for n in self.nuisances),
-            moves,
-            START_LINE,
-            START_POINTS,
-        )
+        return starts_over(self.nuisances, moves, START_LINE, START_POINTS)
 
     def theta_starts(self) -> Float64[np.ndarray, "start poi"]:
         """Return values of the parameters of interest from which minimisations start."""
