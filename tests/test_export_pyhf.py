@@ -230,7 +230,7 @@ def test_stored_templates_refuse_what_they_do_not_hold(tmp_path):
     with pytest.raises(ConfigError, match="unknown parameter 'shft'"):
         one.data(model, {"shft": 0.5})
     counted = dataclasses.replace(one, constraints=({"kind": "CountsConstraint", "nuisance": "shift"},))
-    with pytest.raises(ConfigError, match="auxiliary measurement given by a formula"):
+    with pytest.raises(ConfigError, match="its expected is a formula, which files do not hold"):
         counted.model()
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(ConfigError, match=r"broken\.npz: cannot be read as templates"):
