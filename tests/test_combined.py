@@ -20,6 +20,7 @@ from systwise.fit import (
     stack,
 )
 from systwise.parameters import (
+    CorrelatedGaussian,
     GaussianConstraint,
     LogNormalConstraint,
     Normalisation,
@@ -103,6 +104,25 @@ def test_a_region_has_parameters_of_its_own() -> None:
     alone = fit(own, own.data(COUNTS))
     assert found.interval == pytest.approx(alone.interval, rel=1e-6)
     assert found.estimates["tilt"] == pytest.approx(alone.estimates["tilt"], rel=1e-6)
+
+
+def test_a_constraint_of_several_nuisances_may_belong_to_one_region() -> None:
+    names = ("a", "b")
+    factors = np.array(
+        [[[0.9, 1.1, 1.0], [1.0, 1.0, 1.0], [1.1, 0.9, 1.0]], [[1.0, 1.0, 0.9], [1.0] * 3, [1.0, 1.0, 1.1]]]
+    )
+    together = CorrelatedGaussian(names, [[1.0, 0.5], [0.5, 1.0]])
+    own = Model.from_templates(
+        dataclasses.replace(signal_strength(0, 10), pois=("kappa",)),
+        [Nuisance(name, width=1) for name in names],
+        [together],
+        [SIGNAL * each[:, None] for each in factors],
+    )
+    model = combined({"control": binned(CONTROL), "other": own})
+    data = model.data({"control": binned(CONTROL).data(BESIDE), "other": own.data(COUNTS, {"a, b": [0.3, -0.2]})})
+    found, alone = fit(model, data, "kappa"), fit(own, own.data(COUNTS, {"a, b": [0.3, -0.2]}))
+    assert found.interval == pytest.approx(alone.interval, rel=1e-6)
+    assert found.estimates["b"] == pytest.approx(alone.estimates["b"], rel=1e-6)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

@@ -78,11 +78,8 @@ def fit_command(
         origin = Origin(workspace.stem, command, str(workspace), digest, settings, versions())
         page = write_measurement(found, origin, folder)
         console = Console(highlight=False)
-        for table in (found.result, found.goodness, found.discovery, found.limit, found.pulls, found.impacts):
-            if table is not None:
-                console.print(f"{escape(str(table))}\n", soft_wrap=True)
-        if found.postfit is not None:
-            console.print(f"{escape(str(found.postfit))}\n", soft_wrap=True)
+        for table in found.tables:
+            console.print(f"{escape(table)}\n", soft_wrap=True)
         for sentence in measurement_cautions(found):
             console.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
         for sentence in measurement_answers(found):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from systwise.fit import Impact, Pull
 from systwise.report._inference import Anatomy, anatomies
 from systwise.report._layout import grid
 from systwise.report._rows import TruePoint, main_entries, true_points
 from systwise.report._style import GREY, looks, nuisance_label, poi_label
-from systwise.study import PlaneScan, Results
+from systwise.study import ImpactRecord, PlaneScan, PullRecord, Results
 
 UP, DOWN = "#bd1f01", "#3f90da"
 MOST = 8
@@ -70,32 +71,12 @@ def _nuisances(rows: list[Anatomy]) -> list[str]:
     return sorted(largest, key=lambda name: -largest[name])
 
 
-@runtime_checkable
-class Changed(Protocol):
-    """Changes of the parameter of interest by a nuisance; None where there is none."""
-
-    @property
-    def nuisance(self) -> str: ...
-    @property
-    def up(self) -> float | None: ...
-    @property
-    def down(self) -> float | None: ...
-
-
-@runtime_checkable
-class Pulled(Protocol):
-    """Pull and constraint of a nuisance; None where there is none."""
-
-    @property
-    def nuisance(self) -> str: ...
-    @property
-    def pull(self) -> float | None: ...
-    @property
-    def constraint(self) -> float | None: ...
-
-
 def impact_panel(
-    axis: Axes, impacts: Sequence[Changed], pulls: Sequence[Pulled], names: Sequence[str], reach: float
+    axis: Axes,
+    impacts: Sequence[Impact] | Sequence[ImpactRecord],
+    pulls: Sequence[Pull] | Sequence[PullRecord],
+    names: Sequence[str],
+    reach: float,
 ) -> None:
     """Draw impacts as bars and pulls as points above each other, the upper axis for pulls.
 

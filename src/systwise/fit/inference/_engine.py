@@ -13,6 +13,7 @@ from systwise.fit.likelihood import Likelihood
 from systwise.fit.minimise import Found, Prepared, Problems, Sets, Starts, find_ends, find_minima, polish
 from systwise.fit.results._result import FitResults
 from systwise.parameters import Components, Nuisance
+from systwise.precision import in_float64
 
 LEVELS = (0.5, 2.0)
 """Rises of the NLL: one and two standard deviations of one parameter."""
@@ -75,6 +76,7 @@ class Task(NamedTuple):
     first: np.ndarray
 
 
+@in_float64
 def tasks_of(model: Fitted, data: Any) -> list[Task]:
     """Return what is to be fitted, in the data's order."""
     return [Task(model, *prepared, model.theta_starts()) for prepared in model.prepared(data)]

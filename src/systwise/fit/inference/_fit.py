@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +14,6 @@ from systwise.fit.inference._engine import (
     LEVELS,
     Fixed,
     Intervals,
-    Task,
     fitted,
     poi_number,
     results_of,
@@ -63,7 +61,7 @@ def fit_many(
         FitError: no such parameter, or a fixed value outside its range.
     """
     number, rises = poi_number(model, poi), tuple(levels)
-    tasks = _tasks(model, data)
+    tasks = tasks_of(model, data)
     if not tasks or not tasks[0].sets.count:
         raise FitError("fit_many: no data sets given")
     if grid is not None and not isinstance(model, Model):
@@ -93,11 +91,6 @@ def fit_many(
         levels=rises,
         gridded=grid is not None,
     )
-
-
-@in_float64
-def _tasks(model: AnyModel, data: Any) -> list[Task]:
-    return tasks_of(model, data)
 
 
 def fit(

@@ -141,16 +141,15 @@ def _ranked(
     rounds: int,
 ) -> Ranking:
     """Return the candidates of every problem; problems with the same ends share the work on the templates."""
-    static = (("candidates", candidates), ("rounds", rounds))
-    ends = np.concatenate([problems.low, problems.high], axis=1)
-    unique, group = np.unique(ends, axis=0, return_inverse=True)
-    count, size = problems.low.shape
+    function = mapped(_rank, sets.shared, (("candidates", candidates), ("rounds", rounds)), 4)
+    pois, count = lik.pois, len(problems.owners)
+    ends = problems.low[:, pois:], problems.high[:, pois:], problems.low[:, :pois], problems.high[:, :pois]
+    unique, group = np.unique(np.concatenate(ends, axis=1), axis=0, return_inverse=True)
     if len(unique) * 4 <= max(count, 4) or count == 1:
-        function = mapped(_rank_same, sets.shared, static, 5)
         parts, places = [], []
-        for number, row in enumerate(unique):
+        for number in range(len(unique)):
             members = np.flatnonzero(group.ravel() == number)
-            some = functools.partial(function, lik, starts, first, row[:size], row[size:])
+            some = functools.partial(function, lik, starts, first, tuple(end[members[0]] for end in ends))
             # By the number of all: a profile of many data sets is a few hundred calls otherwise.
             batch = 1 if starts.lined or len(members) == 1 else batch_size(count, elements(lik))
             parts.append(run(some, sets, problems.owners[members], (), batch))
@@ -158,58 +157,25 @@ def _ranked(
         joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
         back = np.argsort(np.concatenate(places))
         return jax.tree.map(lambda array: array[back], joined)
-    batch = 1 if starts.lined else batch_size(count, 0)
-    pois, low, high = lik.pois, problems.low, problems.high
-    if np.all(low[:, pois:] == low[0, pois:]) and np.all(high[:, pois:] == high[0, pois:]):
-        # A profile: only the parameter of interest differs, and the templates of all starts are made once.
-        function = mapped(_rank_theta, sets.shared, static, 5)
-        some = functools.partial(function, lik, starts, first, low[0, pois:], high[0, pois:])
-        return run(some, sets, problems.owners, (low[:, :pois], high[:, :pois]), batch)
-    some = functools.partial(mapped(_rank_own, sets.shared, static, 3), lik, starts, first)
-    return run(some, sets, problems.owners, (low, high), batch)
+    # In a profile only the parameter of interest differs, and the templates of all starts are made once.
+    shared = 2 if all(np.all(end == end[0]) for end in ends[:2]) else 0
+    some = functools.partial(function, lik, starts, first, tuple(end[0] for end in ends[:shared]))
+    return run(some, sets, problems.owners, ends[shared:], 1 if starts.lined else batch_size(count, 0))
 
 
-def _rank_same(
+def _rank(
     lik: Likelihood,
     starts: Starts,
     first: Array,
-    low: Array,
-    high: Array,
+    shared: tuple[Array, ...],
     observed: Observed,
+    *own: Array,
     candidates: int,
     rounds: int,
 ) -> Ranking:
-    return _rank_own(lik, starts, first, observed, low, high, candidates, rounds)
-
-
-def _rank_theta(
-    lik: Likelihood,
-    starts: Starts,
-    first: Array,
-    z_low: Array,
-    z_high: Array,
-    observed: Observed,
-    low: Array,
-    high: Array,
-    candidates: int,
-    rounds: int,
-) -> Ranking:
+    """Rank the starts of one problem; the nuisances' ends, then those of the rest, are `shared` or its `own`."""
+    z_low, z_high, low, high = (*shared, *own)
     return rank(lik, observed, starts, first, (low, high), (z_low, z_high), candidates, rounds)
-
-
-def _rank_own(
-    lik: Likelihood,
-    starts: Starts,
-    first: Array,
-    observed: Observed,
-    low: Array,
-    high: Array,
-    candidates: int,
-    rounds: int,
-) -> Ranking:
-    pois = lik.pois
-    ends, span = (low[:pois], high[:pois]), (low[pois:], high[pois:])
-    return rank(lik, observed, starts, first, ends, span, candidates, rounds)
 
 
 def _descended(lik: Likelihood, sample: Sets, problems: Problems, starts: Starts, first: np.ndarray) -> Ranking:

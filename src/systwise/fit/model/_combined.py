@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float64
 
-from systwise.errors import ConfigError, DataError
+from systwise.errors import ConfigError, DataError, FitError
 from systwise.fit.likelihood import BLOCK, Likelihood, Observed, constraint_terms
 from systwise.fit.minimise import Prepared, Sets, Starts, theta_starts
-from systwise.fit.model._data import AbstractData, Data
+from systwise.fit.model._data import AbstractData, Data, MovingData
 from systwise.fit.model._model import Model
 from systwise.fit.model._model_parts import check_names, match_constraints, starts_over
 from systwise.fit.model._unbinned_model import SAMPLE, START_LINE, START_POINTS, UnbinnedData, UnbinnedModel, blocks_for
@@ -55,6 +55,7 @@ class CombinedModel:
     Attributes:
         parts: models by name, each with the parameters of all.
         own: numbers of the nuisances that each had before.
+        places: numbers, among all constraints, of those that each had before, in the order of its auxiliary data.
         components: all of them, named `part/component`, for the coefficients.
         nuisances: of all.
         constraints: one a nuisance.
@@ -63,6 +64,7 @@ class CombinedModel:
 
     parts: dict[str, Part]
     own: dict[str, tuple[int, ...]]
+    places: dict[str, tuple[int, ...]]
     components: Components
     nuisances: tuple[Nuisance, ...]
     constraints: tuple[AbstractConstraint, ...]
@@ -107,40 +109,38 @@ class CombinedModel:
             data = parts[name]
             if isinstance(part, UnbinnedModel) != isinstance(data, UnbinnedData):
                 raise DataError(f"data: those of '{name}' are of another kind than its model")
+            if isinstance(data, MovingData):
+                raise DataError(f"data: those of '{name}' move with the hypothesis; give counts of a fixed observable")
             if isinstance(data, AbstractData) and data.stacked:
                 raise DataError(f"data: '{name}' has a stack of data sets; give one with data[i]")
-            places = self._places(name)
+            places = self.places[name]
             if len(data.auxiliary) != len(places):
                 raise DataError(
                     f"data: '{name}' has {len(data.auxiliary)} auxiliary arrays for {len(places)} constraints"
                 )
             for place, value in zip(places, data.auxiliary, strict=True):
                 value = np.asarray(value, np.float64)
-                if place is None or not value.size:
-                    continue
-                before = found[place]
+                before = found[place] if value.size else None
                 if before is not None and not np.array_equal(before, value):
                     who = ", ".join(constraints[place].nuisances)
                     raise DataError(
                         f"data: regions differ in the auxiliary observation of '{who}': {before} and {value}"
                     )
-                found[place] = value
+                found[place] = value if value.size else found[place]
         return CombinedData(dict(parts), tuple(np.zeros(0) if value is None else value for value in found))
-
-    def _places(self, name: str) -> list[int | None]:
-        """Return the number among all constraints of each constraint that a part had of its own."""
-        joint = [constraint.nuisances for constraint in self.joint]
-        part = self.parts[name]
-        return [*self.own[name], *(len(self.constraints) + joint.index(c.nuisances) for c in part.joint)]
 
     def prepared(self, data: CombinedData | Sequence[CombinedData]) -> list[Prepared]:
         """Return one data set or several; each is fitted by itself.
 
         Raises:
             DataError: a region's data do not match its model.
+            FitError: learned ratios of different ranges.
         """
-        several = [data] if isinstance(data, CombinedData) else list(data)
-        return [self._prepared(one) for one in several]
+        several = [self._prepared(one) for one in ([data] if isinstance(data, CombinedData) else data)]
+        ends = [np.stack([one.lik.low, one.lik.high]) for one in several]
+        if any(not np.array_equal(end, ends[0]) for end in ends):
+            raise FitError("fit_many: data sets with polynomials of different ranges; fit them one by one")
+        return several
 
     def _prepared(self, data: CombinedData) -> Prepared:
         regions, whole, some, ranges = [], [], [], [np.array(self._ranges(), np.float64)]
@@ -242,11 +242,13 @@ def combined(parts: Mapping[str, Part]) -> CombinedModel:
     single, several = match_constraints(list(nuisances), [*constraints.values(), *joint])
     order = {name: number for number, name in enumerate(nuisances)}
     own = {name: tuple(order[n.name] for n in part.nuisances) for name, part in parts.items()}
+    beyond = {term.nuisances: len(nuisances) + number for number, term in enumerate(several)}
+    places = {name: (*own[name], *(beyond[term.nuisances] for term in part.joint)) for name, part in parts.items()}
     wide = {
         name: _widened(part, own[name], components, tuple(nuisances.values()), single, several)
         for name, part in parts.items()
     }
-    return CombinedModel(wide, own, components, tuple(nuisances.values()), single, several)
+    return CombinedModel(wide, own, places, components, tuple(nuisances.values()), single, several)
 
 
 def _components(parts: Mapping[str, Part]) -> Components:

@@ -344,14 +344,10 @@ class Model:
         """
         return observed_data(self, counts, auxiliary)
 
-    def sets(self, data: AbstractData) -> Sets:
-        """Return stacked data as the minimisation takes them."""
-        return Sets(self.observed(data), len(data), False)
-
     def prepared(self, data: AbstractData) -> list[Prepared]:
         """Return one data set or a stack, ready to be fitted together."""
         batch = data.batch()
-        return [Prepared(self.likelihood(), self.sets(batch))] if len(batch) else []
+        return [Prepared(self.likelihood(), Sets(self.observed(batch), len(batch), False))] if len(batch) else []
 
     def observed(self, data: AbstractData) -> Observed:
         """Return stacked data as the compiled functions take them, with a leading axis of data sets.

@@ -57,11 +57,15 @@ class Measurement:
     limit: UpperLimit | None
     missing: dict[str, str]
 
+    @property
+    def tables(self) -> list[str]:
+        """All tables as text."""
+        parts = (self.result, self.goodness, self.discovery, self.limit, self.pulls, self.impacts, self.postfit)
+        return [str(part) for part in parts if part is not None]
+
     def __str__(self) -> str:
-        """Return all tables as text."""
-        tables = (self.result, self.goodness, self.discovery, self.limit, self.pulls, self.impacts, self.postfit)
-        notes = [f"{part}: {why}" for part, why in self.missing.items()]
-        return "\n\n".join([*(str(table) for table in tables if table is not None), *notes])
+        """Return all tables, and why what is missing is."""
+        return "\n\n".join([*self.tables, *(f"{part}: {why}" for part, why in self.missing.items())])
 
     def record(self) -> dict[str, Any]:
         """Return all numbers as plain Python values, for a file; NaN and infinity are None."""

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from systwise.errors import FitError
-from systwise.fit.inference._engine import Task, ends_of_ranges, minima, poi_number
+from systwise.fit.inference._engine import ends_of_ranges, minima, poi_number, tasks_of
 from systwise.fit.inference._fit import fit
 from systwise.fit.minimise import Problems
 from systwise.fit.model._data import AbstractData
@@ -83,7 +83,7 @@ def postfit_impacts(model: Model, data: AbstractData, poi: int | str = 0) -> Pos
         wanted = (best[known, None] + widths[known, None] * np.array([1.0, -1.0])).ravel()
         held = np.clip(wanted, low[rows, columns], high[rows, columns])
         low[rows, columns] = high[rows, columns] = held
-        task = Task(model, lik, model.sets(data.batch()), None, model.theta_starts())
+        (task,) = tasks_of(model, data)
         found = minima(task, Problems(np.zeros(2 * len(known), np.int64), low, high))
         changes[known] = (found.x[:, number] - result.estimate).reshape(-1, 2)
         done[known] = (found.done & found.positive & found.lowest & np.isfinite(found.value)).reshape(-1, 2)
