@@ -24,7 +24,7 @@ import yaml
 from typer.testing import CliRunner
 
 from systwise.cases import Analysis, AnalysisSettings
-from systwise.cases.analysis._formula import parse_polynomial
+from systwise.cases.analysis.file._formula import parse_polynomial
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
 from systwise.events import AnchorInterpolation, Expression, SplitSettings, split_events
@@ -437,7 +437,7 @@ BAD = {
         "unknown key 'my.yaml.Systematics.1.Up.SamplePth', did you mean 'SamplePath'",
     ),
     "unknown study key": (put("study", {"sedes": 3}), "unknown key 'sedes', did you mean 'seeds'"),
-    "missing key": (put("Regions", [{"Name": "x"}]), "my.yaml.Regions.0.Features: is missing"),
+    "missing key": (put("Regions", [{"Name": "x"}]), "my.yaml.Regions.0: region 'x' has no observable; give Features"),
     "bad expression": (
         put("Regions", 0, "Filter", "pt >> "),
         "my.yaml.Regions.0.Filter: 'pt >> ' is not an expression",

@@ -172,7 +172,7 @@ def test_a_sample_stands_for_all_events(folder):  # noqa: F811
 
 def test_files_are_read_once_and_again_when_they_change(folder, monkeypatch):  # noqa: F811
     first = made(basic()).store(PART)
-    monkeypatch.setattr("systwise.cases.analysis._stored._fill", None)
+    monkeypatch.setattr("systwise.cases.analysis.reading._stored._fill", None)
     assert made(basic()).store(PART) == first
     monkeypatch.undo()
     write(folder / "signal.parquet", columns(2500, 5, 1.0))

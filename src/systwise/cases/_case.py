@@ -101,6 +101,14 @@ class AbstractCase(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     settings_class: ClassVar[type[Settings]]
+    region: str = "signal region"
+    """Which region of phase space the events are of."""
+    kind: str = "signal"
+    """`signal`, `control` or `validation`."""
+    given: bool = False
+    """Whether there is a given observable only, so that nothing is trained."""
+    score_edges: tuple[float, ...] | None = None
+    """Edges of the analyst's own score in its own unit, where it comes in bins; it is then fitted in these."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named layers of study settings: `paper` (a publication's choices), `quick` (a small version)."""
 
@@ -109,12 +117,14 @@ class AbstractCase(abc.ABC):
         self.settings = settings
 
     def __hash__(self) -> int:
-        """Hash by class and settings."""
-        return hash((type(self), self.settings))
+        """Hash by class, settings and region."""
+        return hash((type(self), self.settings, self.region))
 
     def __eq__(self, other: object) -> bool:
-        """Compare by class and settings."""
-        return type(self) is type(other) and self.settings == other.settings  # type: ignore[attr-defined]
+        """Compare by class, settings and region."""
+        return isinstance(other, AbstractCase) and (
+            (type(self), self.settings, self.region) == (type(other), other.settings, other.region)
+        )
 
     @property
     def title(self) -> str:
@@ -164,6 +174,26 @@ class AbstractCase(abc.ABC):
         """
         alternative = self.components.alternative
         return None if alternative is None else (alternative, self.components.nominal)
+
+    @property
+    def regions(self) -> Mapping[str, AbstractCase]:
+        """All regions that enter one likelihood, by name, this one first; their components are the same."""
+        return {self.region: self}
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the components that have events in this region; all by default."""
+        return self.components.names
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Names of the components that are made of data less simulation, so that a bin may be negative."""
+        return ()
+
+    @property
+    def mirrored(self) -> Mapping[str, int]:
+        """Nuisances of which one side is the mirror image of the other, with the sign of that side."""
+        return {}
 
     @property
     def sample_features(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from systwise.events._interpolation import AnchorInterpolation
 from systwise.events._readers import ColumnType, as_numpy, column_names, estimated_rows, file_fingerprint, read_blocks
 from systwise.events._root import base_name
 from systwise.events._sample_variation import SampleVariation, WeightVariation
-from systwise.events._splits import Split, SplitSettings, split_events, split_part
+from systwise.events._splits import Split, SplitSettings, split_events, split_part, whole
 from systwise.events._store import EventStore, StoreWriter, StreamSettings
 from systwise.events._table import Events, EventTable, event_seed, hash_ids, uniform_hash
 from systwise.events._variation import AbstractVariation, Exactness
@@ -53,5 +53,6 @@ __all__ = [
     "split_events",
     "split_part",
     "uniform_hash",
+    "whole",
     "write_varied_table",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -11,11 +13,15 @@ from systwise.events._table import EventTable
 _ROWS = 262_144
 
 
-def check_events(table: EventTable) -> EventTable:
+def check_events(table: EventTable, needed: Sequence[str] | None = None) -> EventTable:
     """Return the table if its events can be used.
 
     Infinite or missing numbers, weights that are all zero, negative yields and repeated ids do not
     stop a training; they spoil its result without a word. Here they are errors.
+
+    Args:
+        table: the events.
+        needed: components that must have events; all where None.
 
     Raises:
         DataError: arrays of different lengths; no events; a feature or weight that is NaN or infinite
@@ -23,7 +29,7 @@ def check_events(table: EventTable) -> EventTable:
             process without weight, or of negative total yield; an event id that occurs twice.
     """
     check_finite(table)
-    _check_yields(table)
+    _check_yields(table, table.component_names if needed is None else needed)
     _check_ids(table)
     return table
 
@@ -82,7 +88,7 @@ def _check_finite(table: EventTable, values: np.ndarray, names: tuple[str, ...],
         )
 
 
-def _check_yields(table: EventTable) -> None:
+def _check_yields(table: EventTable, needed: Sequence[str]) -> None:
     """Refuse processes and components that contribute nothing or less."""
     totals = process_yields(table)
     for code, process in enumerate(table.processes):
@@ -98,7 +104,7 @@ def _check_yields(table: EventTable) -> None:
                 " check the signs in the weight column"
             )
     for component, weights in zip(table.component_names, totals.T, strict=True):
-        if not weights.any():
+        if component in needed and not weights.any():
             raise DataError(
                 f"{table.source}: component '{component}' has no events; give a file that holds all components"
             )

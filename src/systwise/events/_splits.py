@@ -37,7 +37,7 @@ class Split:
     on events that the templates do not use.
 
     Attributes:
-        scheme: `third` or `folds`.
+        scheme: `third`, `folds` or `whole`.
         folds: number of networks.
         fold: `[event]` int8, the network that did not see the event, or -1.
         validation: `[event]` bool, kept out of the gradient by every network.
@@ -66,6 +66,13 @@ class Split:
         return np.maximum(self.fold, 0).astype(np.int32)
 
 
+def whole(table: EventTable) -> Split:
+    """Return the split in which all events make templates and choose bins: where nothing is trained or chosen."""
+    count = len(table)
+    every = np.ones(count, bool)
+    return Split("whole", 1, np.zeros(count, np.int8), np.zeros(count, bool), every, every)
+
+
 def split_events(table: EventTable, settings: SplitSettings, events: int | None = None) -> Split:
     """Split a table by hashes of its event ids.
 
@@ -89,6 +96,8 @@ def split_events(table: EventTable, settings: SplitSettings, events: int | None 
         parts[f"validation (fold {f})"] = (split.fold != f) & split.validation
     for part, mask in parts.items():
         for k, component in enumerate(table.component_names):
+            if not np.any(table.weights[:, k]):
+                continue  # of a process that is not in this region; `check_events` has seen that it may lack
             if not np.any(table.weights[mask, k] != 0):
                 raise DataError(
                     f"{table.source}: no {component} events are left for {part}; give more events or change split.*"
@@ -104,6 +113,8 @@ def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split
         settings: fractions, and the number of folds.
         scheme: `third` or `folds`, as decided for all events.
     """
+    if scheme == "whole":
+        return whole(table)
     ids = table.kin
     validation = uniform_hash(ids, "valid") < settings.validation
     fold = _folds(ids, settings, scheme)

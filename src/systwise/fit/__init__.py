@@ -35,6 +35,7 @@ from systwise.fit.interop._histfactory import histfactory_data, histfactory_mode
 from systwise.fit.interop._histograms import histogram_model
 from systwise.fit.interop._hs3 import HS3Analysis, is_hs3, read_hs3
 from systwise.fit.interop._hs3_written import write_hs3
+from systwise.fit.interop._interpolation import histfactory_interpolation
 from systwise.fit.likelihood import CONVENTIONS, Convention
 from systwise.fit.model._combined import CombinedData, CombinedModel, combined
 from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
@@ -110,6 +111,7 @@ __all__ = [
     "fit_many",
     "goodness_of_fit",
     "histfactory_data",
+    "histfactory_interpolation",
     "histfactory_model",
     "histogram_model",
     "impacts",

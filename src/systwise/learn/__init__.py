@@ -3,6 +3,7 @@
 from systwise.learn._bins import AbstractDiscreteObservable, BinObservable
 from systwise.learn._checkpoints import Checkpoints
 from systwise.learn._game import TrainingSettings
+from systwise.learn._given import GivenBins, given_observable
 from systwise.learn._host import AbstractHostModel, HostObservable, host_logits, logits_of
 from systwise.learn._network import ACTIVATIONS, AbstractNetwork, Blind, Halves, NetworkSettings, Scaler, Told
 from systwise.learn._observable import AbstractObservable, NetworkObservable
@@ -34,6 +35,7 @@ __all__ = [
     "BinObservable",
     "Blind",
     "Checkpoints",
+    "GivenBins",
     "Halves",
     "History",
     "HostObservable",
@@ -48,6 +50,7 @@ __all__ = [
     "Trained",
     "TrainingSettings",
     "TruthObservable",
+    "given_observable",
     "host_logits",
     "load_arrays",
     "load_observable",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from systwise.errors import ConfigError
 
@@ -22,6 +24,7 @@ class Normalisation:
             `down^-z` below, nominal 0 (HistFactory's exponential interpolation, arXiv:1007.1727).
         up: factor at z = +1 (`lognormal`).
         down: factor at z = -1 (`lognormal`); 1/up where None.
+        regions: names of the regions in which it acts; all where None.
     """
 
     nuisance: str
@@ -29,6 +32,7 @@ class Normalisation:
     kind: Literal["linear", "lognormal"] = "linear"
     up: float = 1.0
     down: float | None = None
+    regions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse factors that cannot be raised to a power."""
@@ -46,6 +50,30 @@ class Normalisation:
     def factors(self) -> tuple[float, float]:
         """Factors at z = -1 and z = +1 (`lognormal`)."""
         return (1 / self.up if self.down is None else self.down, self.up)
+
+    def acts(
+        self, components: Sequence[str], regions: Mapping[str, int] | None = None
+    ) -> Bool[np.ndarray, "component bin"]:
+        """Return where it acts, `[component, bin]`; one bin stands for all where it acts in all regions.
+
+        Args:
+            components: names of the component axis.
+            regions: names of regions with their numbers of bins, in the bins' order.
+
+        Raises:
+            ConfigError: it acts in a region that is not there.
+        """
+        mine = np.array([name in self.components for name in components])[:, None]
+        if self.regions is None:
+            return mine
+        unknown = set(self.regions) - set(regions or ())
+        if unknown:
+            raise ConfigError(
+                f"normalisation '{self.nuisance}': unknown region '{min(unknown)}' (known: "
+                f"{', '.join(regions or ()) or 'none'})"
+            )
+        here = [np.full(bins, name in self.regions) for name, bins in (regions or {}).items()]
+        return mine & np.concatenate(here)
 
     def factor(self, z: Float[Array, "*point"]) -> Float[Array, "*point"]:
         """Return the factor at nuisance values `z`, any shape.

@@ -6,6 +6,7 @@ import numpy as np
 
 from systwise.cases import Progress
 from systwise.learn import AbstractObservable
+from systwise.study._binned import positive_estimates
 from systwise.study._measure import Setup
 from systwise.study._parts import filled
 from systwise.study._plan import Plan
@@ -60,6 +61,7 @@ def anchored_setup(
         true_points=true,
         normalisations=plan.case.normalisations,
     )
+    templates, said = positive_estimates(plan, templates)
     templates = templates.with_grid(plan.nuisances) if plan.joint_grid else templates
     setup = Setup(strategy, BINNING, seed, points, templates, None, binning)
-    return setup, [f"{strategy}, anchored: {warning}"] if warning else []
+    return setup, [f"{strategy}, anchored: {each}" for each in [*([warning] if warning else []), *said]]

@@ -30,7 +30,7 @@ def choose_edges(
     """Return the edges of the binning `name`, and warnings where bins were merged or are thinly filled.
 
     Args:
-        name: `uniform`, `optimised`, `signal_quantiles` or `mixture_quantiles`.
+        name: `given` (the observable's own), `uniform`, `optimised`, `signal_quantiles` or `mixture_quantiles`.
         settings: how many bins, and how full.
         case: components, constraints and default numbers of bins.
         nuisances: with the anchors at which both tables were scored.
@@ -39,7 +39,7 @@ def choose_edges(
         own: bins of an observable that is made of bins, which `uniform` leaves as they are.
     """
     components, bins = case.components, settings.optimised or case.defaults.optimised_bins
-    if name == "uniform":
+    if name in ("uniform", "given"):
         edges = uniform_edges(own or uniform_bins(settings, case))
     elif name == "optimised":
         edges = optimised_edges(choosing, components, nuisances, case.constraints, bins, minimum=settings.minimum)

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
-from systwise.fit import AbstractData, Convention, Data, FitResult, Model, fit, moving_asimov, study_auxiliary
+from systwise.fit import (
+    AbstractData,
+    Convention,
+    Data,
+    FitResult,
+    Model,
+    fit,
+    histfactory_interpolation,
+    moving_asimov,
+    study_auxiliary,
+)
 from systwise.study._exhibits import background_shift
 from systwise.study._plan import Plan
 from systwise.study._plotdata import LikelihoodScan
 from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
-from systwise.study._stored_templates import StoredTemplates, nominal_variances
+from systwise.study._stored_templates import (
+    StoredTemplates,
+    nominal_variances,
+    normalisation_factors,
+    region_bins,
+)
 from systwise.templates import JointBinning, ScoreTable, Templates, auc
 
 
@@ -29,6 +43,8 @@ class Setup:
         templates: expected counts.
         scores: the fine table behind them, for the separation; None for an anchored observable.
         joint: anchors and cells of an anchored observable.
+        shown: templates of the first region alone, where `templates` are of several.
+        cells: anchors and cells of anchored observables in the other regions.
     """
 
     strategy: str
@@ -38,6 +54,8 @@ class Setup:
     templates: Templates
     scores: ScoreTable | None
     joint: JointBinning | None = None
+    shown: Templates | None = None
+    cells: Mapping[str, JointBinning] = dataclasses.field(default_factory=dict)
 
 
 def build_model(plan: Plan, templates: Templates, convention: Convention, simulation: bool) -> Model:
@@ -49,15 +67,21 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         convention: terms in the data alone.
         simulation: give every bin a simulation factor (Barlow-Beeston lite).
     """
-    return Model.from_templates(
+    model = Model.from_templates(
         plan.case.components,
         plan.nuisances,
         plan.constraints,
         list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
-        normalisations=plan.case.normalisations,
+        normalisations=plan.normalisations,
         variances=nominal_variances(templates, plan.nuisances) if simulation else None,
+        regions=region_bins(templates),
+    )
+    return (
+        histfactory_interpolation(model, plan.case.mirrored)
+        if plan.morph == "histfactory" and not model.moving
+        else model
     )
 
 
@@ -71,21 +95,19 @@ def stored(plan: Plan, setup: Setup) -> StoredTemplates:
         components=plan.case.components,
         nuisances=plan.nuisances,
         constraints=tuple(constraint.record() for constraint in plan.constraints),
-        normalisations=plan.case.normalisations,
+        normalisations=plan.normalisations,
         points=setup.points,
         convention=plan.settings.fit.conventions[0],
         simulation=plan.settings.fit.simulation == "include",
+        interpolation="histfactory" if plan.morph == "histfactory" else "spline",
+        mirrored=plan.case.mirrored,
         templates=setup.templates,
     )
 
 
 def rate_factors(plan: Plan, point: dict[str, float]) -> np.ndarray:
-    """Return the factor of the normalisations on each component's yield at a true point, `[component]`."""
-    factors = np.ones(len(plan.case.components.names))
-    for rate in plan.case.normalisations:
-        own = [name in rate.components for name in plan.case.components.names]
-        factors[own] *= float(rate.factor(jnp.asarray(point[rate.nuisance])))
-    return factors
+    """Return the factor of this region's normalisations on each component's yield at a true point, `[component]`."""
+    return normalisation_factors(plan.case.normalisations, plan.case.components.names, point, {})[:, 0]
 
 
 def study_data(plan: Plan, model: Model, templates: Templates, number: int, point: dict[str, float]) -> AbstractData:
@@ -94,11 +116,12 @@ def study_data(plan: Plan, model: Model, templates: Templates, number: int, poin
     Events of the true point itself, not the morph's interpolation to it: a study at a point off the
     axes of several nuisances shows what the factorisation costs.
     """
-    theta, factors = plan.poi_values(point), rate_factors(plan, point)
+    theta = plan.poi_values(point)
+    factors = normalisation_factors(plan.normalisations, plan.case.components.names, point, region_bins(templates))
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     if templates.moving:
-        return moving_asimov(model, theta, z, [at * factors[:, None] for at in templates.at_true[number]])
-    return Data((model.coefficients(theta) * factors) @ templates.truth[number], study_auxiliary(model, z))
+        return moving_asimov(model, theta, z, [at * factors for at in templates.at_true[number]])
+    return Data(model.coefficients(theta) @ (templates.truth[number] * factors), study_auxiliary(model, z))
 
 
 def measure(plan: Plan, setup: Setup, shown: bool) -> tuple[list[Measurement], list[LikelihoodScan]]:

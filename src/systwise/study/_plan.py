@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import ConfigError
-from systwise.events import EventStore, EventTable, Split, check_events, split_events
+from systwise.events import EventStore, EventTable, Split, check_events, split_events, whole
 from systwise.learn import AbstractStrategy, Checkpoints, Problem
-from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Nuisance
+from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation, Nuisance
 from systwise.study._correlations import correlated
 from systwise.study._parts import AbstractSpread, total_yields
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
@@ -36,6 +37,7 @@ class Plan:
         generate_seconds: wall-clock time of generating or reading the events.
         store: all events where they do not fit in memory.
         spread: works on parts of the store elsewhere; None: here.
+        others: plans of the other regions of the likelihood, by name.
     """
 
     case: AbstractCase
@@ -50,12 +52,41 @@ class Plan:
     generate_seconds: float
     store: EventStore | None = None
     spread: AbstractSpread | None = None
+    others: Mapping[str, Plan] = dataclasses.field(default_factory=dict)
     _yields: dict[tuple[float, ...], np.ndarray] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def constraints(self) -> tuple[AbstractConstraint | CorrelatedGaussian, ...]:
         """The case's constraints, those of correlated nuisances joined."""
         return correlated(self.case.constraints, self.settings.fit.correlations)
+
+    @functools.cached_property
+    def regions(self) -> dict[str, Plan]:
+        """The plans of all regions of the likelihood by name, this one first."""
+        return {self.case.region: self, **self.others}
+
+    @functools.cached_property
+    def normalisations(self) -> tuple[Normalisation, ...]:
+        """The factors on yields in all regions; each says in which it acts where it does not in all."""
+        found: dict[Normalisation, list[str]] = {}
+        for name, plan in self.regions.items():
+            for rate in plan.case.normalisations:
+                found.setdefault(rate, []).append(name)
+        return tuple(
+            rate if len(names) == len(self.regions) else dataclasses.replace(rate, regions=tuple(names))
+            for rate, names in found.items()
+        )
+
+    def as_given(self) -> Plan:
+        """Return the region with its given observable, for which nothing is trained or chosen: no event is held back.
+
+        A copy that shares the events; itself where it is that already.
+        """
+        if self.split.scheme == "whole":
+            return self
+        split = whole(self.table)
+        problem = dataclasses.replace(self.problem, split=split, done={})
+        return dataclasses.replace(self, split=split, problem=problem)
 
     @property
     def events(self) -> int:
@@ -68,9 +99,15 @@ class Plan:
         return self.settings.inference.points or self.case.defaults.taken_apart
 
     @property
+    def morph(self) -> str:
+        """How templates become functions of the nuisances."""
+        given = all(region.given for region in self.case.regions.values())
+        return self.settings.fit.morph or ("histfactory" if given else "factorised")
+
+    @property
     def joint_grid(self) -> bool:
         """Whether templates of fixed observables cover all combinations of the nuisances' anchors."""
-        return self.settings.fit.morph == "joint" and sum(n.kind != "norm" for n in self.nuisances) > 1
+        return self.morph == "joint" and sum(n.kind != "norm" for n in self.nuisances) > 1
 
     def nuisance_values(self, point: dict[str, float]) -> dict[str, float]:
         """Return the nuisance part of a true point."""
@@ -110,29 +147,26 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
     grid = _grid(case, settings)
     correlated(case.constraints, settings.fit.correlations)
     nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
-    start = time.perf_counter()
-    store = case.store(settings.stream, progress)
-    if store is None:
-        table = case.load(settings.seed, progress)
-    else:
-        table = store.head(settings.stream.sample)
-        table = case.thinned(table, len(store) / len(table))
-    seconds = time.perf_counter() - start
-    check_events(table)
-    split = split_events(table, settings.split, None if store is None else len(store))
-    return Plan(
-        case,
-        settings,
-        tuple(strategies),
-        tuple(points),
-        table,
-        split,
-        nuisances,
-        grid,
-        Problem(case, table, split, checkpoints=checkpoints, store=store, split_settings=settings.split),
-        seconds,
-        store,
-    )
+
+    def of(region: AbstractCase, others: Mapping[str, Plan]) -> Plan:
+        start = time.perf_counter()
+        store = region.store(settings.stream, progress)
+        if store is None:
+            table = region.load(settings.seed, progress)
+        else:
+            table = store.head(settings.stream.sample)
+            table = region.thinned(table, len(store) / len(table))
+        seconds = time.perf_counter() - start
+        check_events(table, () if region.given else region.present)
+        split = (
+            whole(table) if region.given else split_events(table, settings.split, None if store is None else len(store))
+        )
+        problem = Problem(region, table, split, checkpoints=checkpoints, store=store, split_settings=settings.split)
+        plan = (region, settings, tuple(strategies), tuple(points), table, split, nuisances, grid, problem, seconds)
+        return Plan(*plan, store, others=others)
+
+    others = {name: of(region, {}) for name, region in case.regions.items() if name != case.region}
+    return of(case, others)
 
 
 def _grid(case: AbstractCase, settings: StudySettings) -> tuple[float, ...] | None:

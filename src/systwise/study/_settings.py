@@ -56,9 +56,12 @@ class FitSettings(Settings):
     """Which observables of a strategy are measured, of those that it offers."""
     simulation: Literal["beside", "include"] = "beside"
     """Statistical uncertainty of the simulation (Barlow-Beeston lite): stated beside sigma, or included in it."""
-    morph: Literal["factorised", "joint"] = "factorised"
-    """Templates of several nuisances: one nuisance moved at a time and effects multiplied, or all combinations of
-    their anchors (fixed observables only; the number of templates is the product of the numbers of anchors)."""
+    morph: Literal["factorised", "joint", "histfactory"] | None = None
+    """Templates of several nuisances: one nuisance moved at a time and effects multiplied (`factorised`), all
+    combinations of their anchors (`joint`: fixed observables only; as many templates as the product of the numbers of
+    anchors), or templates at one standard deviation interpolated as HistFactory does, codes 4 and 4p (`histfactory`:
+    fixed observables only). null: `histfactory` where nothing is trained in any region, as cabinetry, else
+    `factorised`."""
     correlations: tuple[CorrelationSettings, ...] = ()
     """Correlations between Gaussian constraints, e.g. `[{nuisances: [tes, jes], value: 0.5}]`; none by default."""
     anchors: int | None = Field(None, ge=1)
@@ -296,6 +299,8 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         wanted = tuple(n for n in wanted if case.has_score or not STRATEGIES.get(n).needs_score)
         # What cannot be without settings, as somebody's own model, is run where it has them.
         wanted = tuple(n for n in wanted if n in settings.strategy or not _asks_for_settings(n))
+        if case.given:
+            wanted = tuple(n for n in wanted if STRATEGIES.get(n).needs_score)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
         if case.components.alternative is not None:
@@ -309,6 +314,11 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         if kind.needs_truth and case.truth is None:
             raise ConfigError(
                 f"strategy '{kind.name}' needs a known optimum, which case '{case.name}' has not; leave it out"
+            )
+        if case.given and not kind.needs_score:
+            raise ConfigError(
+                f"strategy '{kind.name}' is trained on features, and region '{case.region}' has none; give it "
+                "Features, or leave the strategy out"
             )
         if kind.needs_score and not case.has_score:
             raise ConfigError(

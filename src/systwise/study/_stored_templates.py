@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
-from systwise.fit import Convention, Data, Model, study_auxiliary
+from systwise.fit import Convention, Data, Model, histfactory_interpolation, study_auxiliary
 from systwise.parameters import (
     Components,
     Normalisation,
@@ -25,7 +25,7 @@ from systwise.parameters import (
 from systwise.study._manifest import versions
 from systwise.templates import Templates
 
-FORMAT = "systwise/templates/1"
+FORMAT = "systwise/templates/2"
 FOLDER = "templates"
 
 
@@ -43,6 +43,8 @@ class StoredTemplates:
         convention: terms in the data alone (they matter for a moving observable).
         simulation: whether the study's uncertainty includes that of the simulation.
         templates: expected counts at the anchors and at the true points.
+        interpolation: `spline`, or `histfactory`.
+        mirrored: nuisances with one side that mirrors the other, see `histfactory_interpolation`.
         versions: of the programs that made them.
     """
 
@@ -58,6 +60,8 @@ class StoredTemplates:
     convention: Convention
     simulation: bool
     templates: Templates
+    interpolation: str = "spline"
+    mirrored: Mapping[str, int] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
     @property
@@ -76,7 +80,7 @@ class StoredTemplates:
         """
         included = self.simulation if simulation is None else simulation
         templates = self.templates
-        return Model.from_templates(
+        model = Model.from_templates(
             self.components,
             self.nuisances,
             [constraint_of(record) for record in self.constraints],
@@ -85,6 +89,12 @@ class StoredTemplates:
             moving=templates.moving,
             normalisations=self.normalisations,
             variances=nominal_variances(templates, self.nuisances) if included else None,
+            regions=region_bins(templates),
+        )
+        return (
+            histfactory_interpolation(model, self.mirrored)
+            if self.interpolation == "histfactory" and not model.moving
+            else model
         )
 
     def data(self, model: Model, point: Mapping[str, float]) -> Data:
@@ -98,12 +108,9 @@ class StoredTemplates:
         number = self.point_number(point)
         full = self.points[number]
         theta = np.array([full[name] for name in self.components.pois])
-        factors = np.ones(len(self.components.names))
-        for rate in self.normalisations:
-            own = [name in rate.components for name in self.components.names]
-            factors[own] *= float(rate.factor(jnp.asarray(full[rate.nuisance])))
+        factors = normalisation_factors(self.normalisations, self.components.names, full, region_bins(self.templates))
         z = np.array([full[nuisance.name] for nuisance in self.nuisances])
-        counts = (model.coefficients(theta) * factors) @ self.templates.truth[number]
+        counts = model.coefficients(theta) @ (self.templates.truth[number] * factors)
         return Data(counts, study_auxiliary(model, z))
 
     def point_number(self, point: Mapping[str, float]) -> int:
@@ -132,7 +139,10 @@ class StoredTemplates:
         t = self.templates
         manifest = {
             "format": FORMAT,
-            **{name: getattr(self, name) for name in ("case", "strategy", "seed", "binning", "convention")},
+            **{
+                name: getattr(self, name)
+                for name in ("case", "strategy", "seed", "binning", "convention", "interpolation", "mirrored")
+            },
             "observable": self.observable,
             "simulation": self.simulation,
             "components": dataclasses.asdict(self.components),
@@ -140,7 +150,12 @@ class StoredTemplates:
             "constraints": list(self.constraints),
             "normalisations": [dataclasses.asdict(rate) for rate in self.normalisations],
             "points": [dict(point) for point in self.points],
-            "templates": {"nuisances": t.nuisances, "component_names": t.component_names, "moving": t.moving},
+            "templates": {
+                "nuisances": t.nuisances,
+                "component_names": t.component_names,
+                "moving": t.moving,
+                "regions": list(t.regions),
+            },
             "versions": dict(self.versions),
         }
         arrays: dict[str, np.ndarray] = {"edges": t.edges, "true_points": t.true_points, "truth": t.truth}
@@ -148,6 +163,7 @@ class StoredTemplates:
         for j in range(len(t.counts)):
             arrays |= {f"counts.{j}": t.counts[j], f"variances.{j}": t.variances[j]}
         arrays |= {f"anchors.{j}": values for j, values in enumerate(t.anchors)}
+        arrays |= {f"region_edges.{i}": edges for i, edges in enumerate(t.regions.values())}
         text = np.frombuffer(json.dumps(manifest, default=float).encode(), np.uint8)
         write_atomically(path, lambda file: np.savez_compressed(file, manifest=text, **arrays))  # type: ignore[arg-type]
 
@@ -187,8 +203,12 @@ def _assembled(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Store
         at_true=(),
         observable=manifest["observable"],
         grid=arrays.get("grid"),
+        regions={name: arrays[f"region_edges.{i}"] for i, name in enumerate(own["regions"])},
     )
-    plain = {name: manifest[name] for name in ("case", "strategy", "seed", "binning", "convention", "simulation")}
+    plain = {
+        name: manifest[name]
+        for name in ("case", "strategy", "seed", "binning", "convention", "simulation", "interpolation", "mirrored")
+    }
     return StoredTemplates(
         **plain,
         components=Components(**_tuples(manifest["components"])),
@@ -208,6 +228,33 @@ def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
         return tuple(turned(entry) for entry in value) if isinstance(value, list) else value
 
     return {name: turned(value) for name, value in record.items()}
+
+
+def region_bins(templates: Templates) -> dict[str, int]:
+    """Return the numbers of bins of each region; none where there is one region only."""
+    return {name: len(edges) - 1 for name, edges in templates.regions.items()}
+
+
+def normalisation_factors(
+    normalisations: Sequence[Normalisation],
+    components: Sequence[str],
+    point: Mapping[str, float],
+    regions: Mapping[str, int],
+) -> Float64[np.ndarray, "component bin"]:
+    """Return the product of the normalisations' factors, `[component, bin]`, one bin where no region is named.
+
+    Args:
+        normalisations: factors on yields.
+        components: names.
+        point: values of the nuisances.
+        regions: names of regions with their numbers of bins.
+    """
+    factors = np.ones((len(components), sum(regions.values()) or 1))
+    for rate in normalisations:
+        factors = np.where(
+            rate.acts(components, regions), factors * float(rate.factor(jnp.asarray(point[rate.nuisance]))), factors
+        )
+    return factors
 
 
 def nominal_variances(templates: Templates, nuisances: tuple[Nuisance, ...]) -> Float64[np.ndarray, "component bin"]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from systwise.cases import Progress
+from systwise.errors import ConfigError
 from systwise.events import EventTable
 from systwise.fit import (
     AbstractData,
@@ -34,7 +35,7 @@ from systwise.fit import (
 )
 from systwise.learn import AbstractObservable, RatioObservable
 from systwise.study._binned import fine_grid
-from systwise.study._measure import Setup, build_model, rate_factors
+from systwise.study._measure import Setup, build_model, study_data
 from systwise.study._plan import Plan
 from systwise.study._results import ToyRecord
 from systwise.study._store import Store
@@ -88,8 +89,12 @@ def fitted_observables(
 def data_source(plan: Plan) -> Source:
     """Return where pseudo-experiments take their data from."""
     wanted = plan.settings.toys.source
+    if plan.others and wanted == "events":
+        raise ConfigError("toys.source: events are drawn for one region only; set it to templates")
     if wanted != "auto":
         return wanted
+    if plan.others:
+        return "templates"
     fresh = plan.case.sample(0, [1] * len(plan.case.components.names))
     return "templates" if fresh is None else "events"
 
@@ -264,7 +269,7 @@ def _from_templates(
             continue
         expected = None
         if plan.settings.fit.simulation == "beside":
-            expected = (one.model.coefficients(theta) * rate_factors(plan, point)) @ one.setup.templates.truth[number]
+            expected = study_data(plan, one.model, one.setup.templates, number, point).counts
         yield pseudo_data(one.model, theta, z, plan.settings.seed, numbers, expected)
 
 

@@ -111,7 +111,7 @@ class Sample:
 
 def unbinned_model(plan: Plan, progress: Progress) -> UnbinnedModel:
     """Return yields and constraints; yields are interpolated between the anchors like templates."""
-    exact = {rate.nuisance for rate in plan.case.normalisations}
+    exact = {n.name for n in plan.nuisances if n.kind == "norm"}
     arrays: list[np.ndarray] = []
     for nuisance in plan.nuisances:
         if nuisance.name not in exact:

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from systwise.cases import Progress, relabelled
-from systwise.learn import AbstractObservable, AbstractRatioObservable, AbstractStrategy, RatioObservable
+from systwise.learn import (
+    AbstractObservable,
+    AbstractRatioObservable,
+    AbstractStrategy,
+    GivenBins,
+    RatioObservable,
+)
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
 from systwise.study._channel_tables import channel_table
@@ -29,6 +35,7 @@ from systwise.study._plotdata import (
     ScoreTemplates,
     TrainingHistory,
 )
+from systwise.study._regions import Observed, RegionSetups, observe
 from systwise.study._results import Measurement, ToyRecord
 from systwise.study._store import Store
 from systwise.study._toys import Fitted, ToyRunner, check_coverage, fitted_observables
@@ -110,7 +117,11 @@ def run_unit(
         steps_a_pass = _steps_a_pass(plan, special)
         if shown:
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
-        _measure_observable(plan, unit, store, strategy, label, seed, made.observable, points, shown, progress)
+        observed, seconds = observe(plan, special, strategy.name, label, seed, store, progress)
+        unit.train_seconds += seconds
+        _measure_observable(
+            plan, unit, store, strategy, label, seed, made.observable, observed, points, shown, progress
+        )
         trained.append((made.observable, points))
     if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
         _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
@@ -151,6 +162,7 @@ def _measure_observable(
     label: str,
     seed: int,
     observable: AbstractObservable,
+    observed: Mapping[str, Observed],
     points: tuple[dict[str, float], ...],
     shown: bool,
     progress: Progress,
@@ -159,6 +171,8 @@ def _measure_observable(
     kinds = [kind for kind in strategy.observables if kind in plan.settings.fit.observables] or ["binned"]
     setups: list[Setup] = []
     start = time.perf_counter()
+    if isinstance(observable, GivenBins):
+        plan = plan.as_given()
     if "binned" in kinds:
         setups, warnings = binned_setups(plan, strategy.name, seed, observable, points, progress)
         unit.warnings += warnings
@@ -169,6 +183,9 @@ def _measure_observable(
         setup, warnings = anchored_setup(plan, strategy.name, seed, observable, points, told)
         unit.warnings += warnings
         setups.append(setup)
+    others = RegionSetups(observed, strategy.name, seed, points, progress)
+    setups = others.joined(plan.case.region, setups)
+    unit.warnings += others.warnings
     unit.score_seconds += time.perf_counter() - start
     start = time.perf_counter()
     for setup in setups:
@@ -214,7 +231,7 @@ def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]
 
 def _exhibited(plan: Plan, setup: Setup) -> list[ScoreTemplates]:
     """Return the templates along the first nuisance, as the figures show them; cells have no axis to show."""
-    templates = setup.templates
+    templates = setup.shown or setup.templates
     if setup.scores is None:
         return []
     if not templates.nuisances:

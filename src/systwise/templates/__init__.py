@@ -25,6 +25,7 @@ from systwise.templates._joint_templates import build_joint_templates, merge_spa
 from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
+from systwise.templates._regions import join_templates
 from systwise.templates._score_table import ScoreTable
 from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
@@ -46,6 +47,7 @@ __all__ = [
     "choose_joint_binning",
     "effective_counts",
     "grid_points",
+    "join_templates",
     "joint_cells",
     "joint_points",
     "joint_score",

@@ -138,7 +138,7 @@ def spread_anchors(
     Raises:
         ConfigError: `count` is not positive, or above `2 J + 1` where J is not 1.
     """
-    exact = {normalisation.nuisance for normalisation in normalisations}
+    exact = {n.name for n in nuisances if n.kind == "norm"} | {rate.nuisance for rate in normalisations}
     moving = [j for j, nuisance in enumerate(nuisances) if nuisance.name not in exact]
     most = 2 * len(moving) + 1
     count = most if count is None else count

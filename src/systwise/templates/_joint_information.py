@@ -79,7 +79,9 @@ def leaf_information(
     """
     nominal = nuisance_point(nuisances)
     central = np.maximum(table.sums[table.pairs.find(nominal)], 0.0)
-    factors = {n.nuisance: _factor_slopes(n, components) for n in normalisations}
+    factors = {n.name: np.zeros(len(components.names)) for n in nuisances if n.kind == "norm"}
+    for rate in normalisations:  # several may act through one nuisance
+        factors[rate.nuisance] = factors.get(rate.nuisance, 0.0) + _factor_slopes(rate, components)
     splines = {
         j: CubicSpline(n.anchors, table.sums[[table.pairs.find(z) for z in anchor_points(nuisances, j)]], axis=0)
         for j, n in enumerate(nuisances)

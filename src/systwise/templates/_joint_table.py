@@ -88,7 +88,7 @@ def joint_points(
         true_points: `{nuisance: value}` each, nominal where a name is missing.
         normalisations: nuisances that move no event and so have no points of their own.
     """
-    exact = {normalisation.nuisance for normalisation in normalisations}
+    exact = {n.name for n in nuisances if n.kind == "norm"} | {rate.nuisance for rate in normalisations}
     points = [nuisance_point(nuisances)]
     for position, nuisance in enumerate(nuisances):
         if nuisance.name not in exact:

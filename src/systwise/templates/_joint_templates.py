@@ -39,7 +39,7 @@ def build_joint_templates(
             point was not scored.
     """
     table = table if totals is None else table.scaled_to(np.asarray(totals, np.float64))
-    exact = {normalisation.nuisance for normalisation in normalisations}
+    exact = {n.name for n in nuisances if n.kind == "norm"} | {rate.nuisance for rate in normalisations}
     shaped = [j for j, nuisance in enumerate(nuisances) if nuisance.name not in exact]
     diagonal = [[table.pairs.find(z) for z in anchor_points(nuisances, j)] for j in shaped]
     for j, pairs in zip(shaped, diagonal, strict=True):

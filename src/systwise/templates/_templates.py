@@ -42,6 +42,7 @@ class Templates:
             several fixed hypotheses.
         grid: `[anchor_1, ..., anchor_J, component, bin]`, counts with all nuisances moved at once; None where
             they were moved one at a time only.
+        regions: edges of each region's bins where they are of several, one after the other; `edges` are the first's.
     """
 
     edges: Float64[np.ndarray, " edge"]
@@ -56,11 +57,16 @@ class Templates:
     at_true: tuple[tuple[Float64[np.ndarray, "_ component bin"], ...], ...]
     observable: ObservableKind = "fixed"
     grid: Float64[np.ndarray, "... component bin"] | None = None
+    regions: Mapping[str, Float64[np.ndarray, " edge"]] = dataclasses.field(default_factory=dict)
 
     @property
     def bins(self) -> int:
-        """Return the number of bins."""
-        return len(self.edges) - 1
+        """Return the number of bins, of all regions."""
+        return int(self.truth.shape[-1] if len(self.truth) else self.counts[0].shape[-1])
+
+    def region_edges(self, name: str) -> dict[str, np.ndarray]:
+        """Return the edges of each region's bins; `name` is the only region's where the templates are of one."""
+        return dict(self.regions) or {name: self.edges}
 
     def with_grid(self, nuisances: Sequence[Nuisance]) -> Templates:
         """Return the templates with their last true points, those of `grid_points`, as a joint grid.

@@ -1,7 +1,7 @@
 """An analysis of one's own: events from files, uncertainties as they come, one YAML file that describes them."""
 
 from systwise.cases.analysis._case import Analysis
-from systwise.cases.analysis._compare import Finding
-from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.reading._compare import Finding
 
 __all__ = ["Analysis", "AnalysisSettings", "Finding"]

@@ -14,8 +14,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
-from systwise.cases.analysis._compare import Finding
-from systwise.cases.analysis._formula import monomial
 from systwise.cases.analysis._functions import (
     FunctionVariation,
     RateVariation,
@@ -23,15 +21,11 @@ from systwise.cases.analysis._functions import (
     check_function,
     import_function,
 )
-from systwise.cases.analysis._layout import OWN, Layout, build_layout
-from systwise.cases.analysis._load import Loader, Reader
-from systwise.cases.analysis._nuisances import build_constraints, build_nuisances
-from systwise.cases.analysis._read import read_source
-from systwise.cases.analysis._settings import AnalysisSettings
-from systwise.cases.analysis._sources import Sources
 from systwise.cases.analysis._star import Star, build_star
-from systwise.cases.analysis._stored import store_of
-from systwise.cases.analysis._structure import (
+from systwise.cases.analysis.file._formula import monomial
+from systwise.cases.analysis.file._nuisances import build_constraints, build_nuisances
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.file._structure import (
     Action,
     Term,
     actions,
@@ -41,7 +35,14 @@ from systwise.cases.analysis._structure import (
     is_rate,
     rate_factors,
 )
-from systwise.cases.analysis._tallies import Tallies
+from systwise.cases.analysis.file._view import RegionView
+from systwise.cases.analysis.reading._compare import Finding
+from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
+from systwise.cases.analysis.reading._load import Loader, Reader
+from systwise.cases.analysis.reading._read import read_source
+from systwise.cases.analysis.reading._sources import Sources
+from systwise.cases.analysis.reading._stored import store_of
+from systwise.cases.analysis.reading._tallies import Tallies
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, Expression, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 
@@ -67,19 +68,26 @@ class Analysis(AbstractCase):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": QUICK}
     settings: AnalysisSettings
 
-    def __init__(self, settings: AnalysisSettings) -> None:
+    def __init__(self, settings: AnalysisSettings, region: str | None = None) -> None:
         """Look up every name.
+
+        Args:
+            settings: the whole analysis.
+            region: which of its regions this is; the first signal region where None.
 
         Raises:
             ConfigError: the parts of the file do not fit together.
         """
         super().__init__(settings)
+        first = next(r.name for r in settings.regions if r.kind == "signal")
+        self.region: str = first if region is None else region
+        self.view = RegionView(settings, self.region)
         self.terms: tuple[Term, ...] = build_terms(settings)
         self.actions: tuple[Action, ...] = actions(settings)
         self._components = build_components(settings, self.terms)
         self._nuisances = build_nuisances(settings, self.actions)
-        self._normalisations = build_normalisations(settings, self.terms, self.actions)
-        self.layout: Layout = build_layout(settings, self.terms, self.actions)
+        self._normalisations = build_normalisations(settings, self.terms, self.actions, self.region)
+        self.layout: Layout = build_layout(self.view, self.terms)
         self._functions = tuple(
             import_function(a.entry.function or "", Path(settings.folder), a.where) for a in self.layout.functions
         )
@@ -99,7 +107,44 @@ class Analysis(AbstractCase):
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the region's features."""
-        return tuple(feature.name for feature in self.settings.region.features)
+        return tuple(name for name, _ in self.view.features)
+
+    @functools.cached_property
+    def regions(self) -> Mapping[str, AbstractCase]:
+        """All regions that are fitted, this one first."""
+        names = [r.name for r in self.settings.regions if r.kind != "validation" and r.name != self.region]
+        return {self.region: self, **{name: Analysis(self.settings, name) for name in names}}
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Names of the components whose samples are in this region."""
+        return tuple(term.name for term in self.terms if term.sample in self.view.samples)
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Names of the components of samples that are estimated from data."""
+        samples = self.settings.processes
+        return tuple(term.name for term in self.terms if samples[term.sample].estimate is not None)
+
+    @property
+    def mirrored(self) -> Mapping[str, int]:
+        """Nuisances with a symmetrised side in every entry, with the sign of that side."""
+        sides: dict[str, set[int]] = {}
+        for action in self.actions:
+            entry = action.entry
+            side = 1 if entry.up and entry.up.symmetrize else -1 if entry.down and entry.down.symmetrize else 0
+            sides.setdefault(entry.name, set()).add(side)
+        return {name: min(found) for name, found in sides.items() if len(found) == 1 and 0 not in found}
+
+    @property
+    def kind(self) -> str:
+        """`signal`, `control` or `validation`."""
+        return self.view.region.kind
+
+    @property
+    def given(self) -> bool:
+        """Whether the region has a given observable only: nothing is trained there."""
+        return self.view.given
 
     @property
     def components(self) -> Components:
@@ -126,7 +171,7 @@ class Analysis(AbstractCase):
         """Samples, weights, rates that go with a shape, functions."""
         rates = [
             RateVariation(a.entry.name, a.entry.nominal, a.entry.width, *rate_factors(a.entry), a.samples)
-            for a in self.actions
+            for a in self.view.actions
             if a.entry.way == "normalisation" and not is_rate(a.entry.name, self.actions)
         ]
         functions = [
@@ -176,7 +221,7 @@ class Analysis(AbstractCase):
 
     def label(self, feature: str) -> str:
         """Return the label that the file gives, or the name."""
-        return next((f.label for f in self.settings.region.features if f.name == feature and f.label), feature)
+        return next((f.label for f in self.view.region.features if f.name == feature and f.label), feature)
 
     @property
     def undefined(self) -> float | None:
@@ -187,8 +232,10 @@ class Analysis(AbstractCase):
     def _late_cuts(self) -> tuple[tuple[Expression, tuple[int, ...]], ...]:
         """Parts of the selection that depend on columns which functions move, with the processes they hold for."""
         cuts: dict[str, list[int]] = {}
-        for number, sample in enumerate(self.settings.samples):
-            text = sample.filter or self.settings.region.filter
+        for number in self.view.samples:
+            text = self.view.filter_of(number)
+            if self.settings.processes[number].estimate is not None:
+                continue
             for part in Expression(text).parts() if text is not None else ():
                 if set(part.names) & set(self._moved):
                     cuts.setdefault(part.text, []).append(number)
@@ -196,10 +243,14 @@ class Analysis(AbstractCase):
 
     def select(self, events: Events) -> Events:
         """Set the weights of events to zero that fail the selection after a function moved them."""
-        if not self._late_cuts:
+        edges = self.view.region.binning
+        if not self._late_cuts and not (edges and self.given):
             return events
         columns = self._raw(events)
         kept = jnp.ones(events.weights.shape[0], bool)
+        if edges and self.given:
+            value = self._variable(events)
+            kept = (value >= edges[0]) & (value < edges[-1])
         for cut, processes in self._late_cuts:
             others = ~jnp.isin(events.process, jnp.array(processes))
             kept = kept & (others | jnp.asarray(cut.evaluate(columns, jnp), bool))
@@ -211,19 +262,32 @@ class Analysis(AbstractCase):
     @property
     def has_score(self) -> bool:
         """Whether the region has a Variable."""
-        return self.settings.region.variable is not None
+        return self.view.region.variable is not None
+
+    @property
+    def score_edges(self) -> tuple[float, ...] | None:
+        """Edges of the bins in which the region's Variable comes, None where it is continuous."""
+        return self.view.region.binning
 
     def score(self, events: Events) -> Float[Array, " event"]:
-        """Return the region's Variable, scaled from its range to [0, 1]."""
-        region = self.settings.region
+        """Return the region's Variable, scaled from its range to [0, 1]; with Binning the middle of its bin there."""
+        region, value = self.view.region, self._variable(events)
+        if region.binning is not None:
+            edges = jnp.asarray(region.binning, jnp.float32)
+            count = len(region.binning) - 1
+            return (jnp.clip(jnp.searchsorted(edges, value, side="right") - 1, 0, count - 1) + 0.5) / count
         low, high = region.variable_range
-        value = jnp.asarray(Expression(region.variable or "0").evaluate(self._raw(events), jnp), jnp.float32)
-        return jnp.clip((jnp.broadcast_to(value, events.process.shape) - low) / (high - low), 0, 1)
+        return jnp.clip((value - low) / (high - low), 0, 1)
+
+    def _variable(self, events: Events) -> Float[Array, " event"]:
+        text = self.view.region.variable or "0"
+        value = jnp.asarray(Expression(text).evaluate(self._raw(events), jnp), jnp.float32)
+        return jnp.broadcast_to(value, events.process.shape)
 
     @functools.cached_property
     def _star(self) -> Star:
         variations = [variation for _, variation in self.layout.samples]
-        return build_star(self.shape_nuisances, variations, len(self.settings.samples))
+        return build_star(self.shape_nuisances, variations, len(self.settings.processes))
 
     def settle(
         self,
@@ -251,7 +315,7 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        return store_of(self.settings, self._sources(), self._loader, settings, progress)
+        return store_of(self.settings, self.region, self._sources(), self._loader, settings, progress)
 
     def thinned(self, table: EventTable, factor: float) -> EventTable:
         """Return a sample of the events with weights that stand for all, those of shifted samples included."""
@@ -263,10 +327,10 @@ class Analysis(AbstractCase):
         return dataclasses.replace(table, columns=columns)
 
     def _sources(self) -> Sources:
-        return Sources(self.settings, self.layout, self._moved)
+        return Sources(self.view, self.layout, self._moved)
 
     def _loader(self, sources: Sources, read: Reader, tallies: Tallies, first_id: int = 0) -> Loader:
-        return Loader(self.settings, self.layout, self.terms, sources, read, tallies, first_id)
+        return Loader(self.view, self.layout, self.terms, sources, read, tallies, first_id)
 
     def read(
         self, progress: Progress = no_progress, limit: int | None = None
@@ -288,6 +352,18 @@ class Analysis(AbstractCase):
         tallies.check()
         self._check_functions(loaded.table)
         return loaded.table, loaded.findings
+
+    def observed(self, progress: Progress = no_progress) -> EventTable:
+        """Read the observed events of the region.
+
+        Raises:
+            ConfigError: the region has no data.
+            DataError: the data are missing or unusable.
+        """
+        sources, tallies = self._sources(), Tallies()
+        sources.data()
+        read = functools.partial(read_source, self.settings, progress=progress)
+        return self._loader(sources, read, tallies).observed()
 
     def _check_functions(self, table: EventTable) -> None:
         columns = self._raw(table.slice(slice(0, 1000)))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from systwise.cases.analysis._layout import CODE
+from systwise.cases.analysis.reading._layout import CODE
 from systwise.events import Events, SampleVariation
 from systwise.parameters import Nuisance
 

@@ -119,7 +119,7 @@ class Model:
         check_names(components, nuisances)
         names = [nuisance.name for nuisance in nuisances]
         single, joint = match_constraints(names, constraints)
-        effects = normalisation_effects(components, nuisances, normalisations)
+        effects = normalisation_effects(components, nuisances, normalisations, regions)
         exact = {effect.nuisance for effect in effects}
         morphed = tuple(j for j in range(len(names)) if j not in exact)
         shaped = [nuisances[j] for j in morphed]

@@ -75,7 +75,10 @@ def check_names(components: Components, nuisances: Sequence[Nuisance]) -> None:
 
 
 def normalisation_effects(
-    components: Components, nuisances: Sequence[Nuisance], normalisations: Sequence[Normalisation]
+    components: Components,
+    nuisances: Sequence[Nuisance],
+    normalisations: Sequence[Normalisation],
+    regions: Mapping[str, int] | None = None,
 ) -> tuple[Effect, ...]:
     """Return the exact factors of the normalisations.
 
@@ -101,11 +104,11 @@ def normalisation_effects(
                 f"normalisation '{rate.nuisance}': its factor is 1 at {rate.nominal:g} but the nuisance's nominal "
                 f"value is {nuisances[j].nominal:g}; make them equal"
             )
-        mask = np.array([name in rate.components for name in components.names], dtype=np.float64)
+        mask = rate.acts(components.names, regions).astype(np.float64)
         if rate.kind == "linear":
             effects.append(LinearFactor(mask, j))
         else:
-            down, up = (np.where(mask, factor, 1.0)[:, None] for factor in rate.factors)
+            down, up = (np.where(mask, factor, 1.0) for factor in rate.factors)
             effects.append(exponential_factor(up, down, j, "code1"))
     return tuple(effects)
 

@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
-import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-
-from systwise.cases import AbstractCase, Progress, no_progress
-from systwise.errors import ConfigError
-from systwise.events import Events
-from systwise.learn._observable import AbstractObservable
+from systwise.cases import Progress, no_progress
+from systwise.learn._given import given_observable
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
-
-EDGE = 1e-6
-"""Scores nearer than this to 0 or 1 get the logit there."""
-
-
-class ColumnObservable(AbstractObservable):
-    """The score of the case; it does not move with the hypothesis, and any fold may score any event."""
-
-    case: AbstractCase = eqx.field(static=True)
-    folds: int = eqx.field(static=True)
-    moving: bool = eqx.field(static=True)
-
-    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
-        """Return `ln(s / (1 - s))` of the score s."""
-        score = jnp.clip(self.case.score(events), EDGE, 1 - EDGE)
-        return jnp.log(score) - jnp.log1p(-score)
 
 
 @STRATEGIES.register
@@ -44,6 +22,4 @@ class Column(AbstractStrategy):
         Raises:
             ConfigError: the events have none.
         """
-        if not problem.case.has_score:
-            raise ConfigError(f"strategy 'column' needs a score of your own, which case '{problem.case.name}' has not")
-        return Trained(ColumnObservable(case=problem.case, folds=problem.split.folds, moving=False), (), 0.0)
+        return Trained(given_observable(problem.case, problem.split.folds), (), 0.0)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from systwise.cases._case import Progress
-from systwise.cases.analysis._settings import AnalysisSettings, Paths
+from systwise.cases.analysis.file._parts import Paths
+from systwise.cases.analysis.file._settings import AnalysisSettings, Sample
 from systwise.errors import DataError
 from systwise.events import Expression, as_numpy, base_name, column_names, read_blocks
 from systwise.registry import suggestion
@@ -21,7 +22,7 @@ class Source:
     """Where the events of a sample, or of a shifted one, come from.
 
     Attributes:
-        sample: name of the sample.
+        of: the sample that the files belong to.
         label: for messages and tables.
         where: path in the analysis file, for messages.
         paths: the files.
@@ -29,9 +30,11 @@ class Source:
         weight: weight of an event.
         filter: selection, None for none.
         cut: the part of it that is applied while reading; the rest depends on columns that functions move.
+        factor: on the weights: the scale of an estimate, negative for what it subtracts.
+        may_be_empty: whether no event need pass the selection: a process that a control region lacks.
     """
 
-    sample: str
+    of: Sample
     label: str
     where: str
     paths: tuple[Path, ...]
@@ -39,6 +42,13 @@ class Source:
     weight: Expression
     filter: Expression | None
     cut: tuple[Expression, ...]
+    factor: float = 1.0
+    may_be_empty: bool = False
+
+    @property
+    def sample(self) -> str:
+        """Name of the sample that the files belong to."""
+        return self.of.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +74,10 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
     Raises:
         DataError: a pattern matches nothing, or the sample has no entry.
     """
-    folder = Path(settings.folder) / settings.general.input_path
+    # cabinetry writes the place of the file's name into InputPath.
+    folder = Path(settings.folder) / settings.general.input_path.replace("{SamplePath}", "")
+    if not paths:
+        raise DataError(f"{where}.SamplePath: is missing; name the file of sample '{sample}'")
     if isinstance(paths, dict):
         if sample not in paths:
             raise DataError(f"{where}.SamplePath: has no entry for sample '{sample}'{suggestion(sample, list(paths))}")
@@ -128,7 +141,7 @@ def check_kept(source: Source, read: int, kept: int) -> None:
     """
     if read == 0:
         raise DataError(f"{source.where}: {source.paths[0]} holds no events")
-    if kept == 0:
+    if kept == 0 and not source.may_be_empty:
         raise DataError(
             f"{source.where}: none of the {read:,} events of {source.label} passes the selection; check Filter"
         )

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from systwise.cases._case import Progress
-from systwise.cases.analysis._load import Loader, Reader
-from systwise.cases.analysis._settings import AnalysisSettings
-from systwise.cases.analysis._sources import Sources
-from systwise.cases.analysis._stage import Stage
-from systwise.cases.analysis._tallies import Tallies
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.reading._load import Loader, Reader
+from systwise.cases.analysis.reading._sources import Sources
+from systwise.cases.analysis.reading._stage import Stage
+from systwise.cases.analysis.reading._tallies import Tallies
 from systwise.errors import DataError
 from systwise.events import EventStore, StoreWriter, StreamSettings, cache_folder, check_finite, estimated_rows
 
@@ -20,12 +20,18 @@ MakeLoader = Callable[[Sources, Reader, Tallies, int], Loader]
 
 
 def store_of(
-    settings: AnalysisSettings, sources: Sources, make: MakeLoader, stream: StreamSettings, progress: Progress
+    settings: AnalysisSettings,
+    region: str,
+    sources: Sources,
+    make: MakeLoader,
+    stream: StreamSettings,
+    progress: Progress,
 ) -> EventStore | None:
     """Return the store of an analysis, None where its events fit in memory.
 
     Args:
         settings: the analysis.
+        region: name of the region.
         sources: where files are.
         make: `make(sources, read, tallies, first id)` returns a loader.
         stream: how many events are too many, and the size of a part.
@@ -38,15 +44,15 @@ def store_of(
     if rows <= stream.above:
         return None
     portions = -(-rows // stream.part)
-    folder = cache_folder() / "events" / _key(settings, sources, portions)
+    folder = cache_folder() / "events" / _key(settings, region, sources, portions)
     found = EventStore.open(folder)
     return found if found is not None else _fill(settings, sources, make, folder, portions, progress)
 
 
-def _key(settings: AnalysisSettings, sources: Sources, portions: int) -> str:
+def _key(settings: AnalysisSettings, region: str, sources: Sources, portions: int) -> str:
     """Return a word for the settings and for the files as they are now, without reading them."""
     text = settings.model_dump_json(exclude={"folder"})
-    digest = hashlib.sha256(f"{portions} {text}".encode())
+    digest = hashlib.sha256(f"{portions} {region} {text}".encode())
     for path in sources.files:
         facts = Path(path).stat()
         digest.update(f"{Path(path).resolve()} {facts.st_size} {facts.st_mtime_ns}".encode())

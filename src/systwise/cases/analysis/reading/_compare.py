@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from systwise.cases.analysis._read import Rows
-from systwise.cases.analysis._structure import Action
+from systwise.cases.analysis.file._structure import Action
+from systwise.cases.analysis.reading._read import Rows
 
 
 @dataclasses.dataclass(frozen=True)

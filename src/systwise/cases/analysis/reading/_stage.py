@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from systwise.cases._case import Progress
-from systwise.cases.analysis._read import Rows, Source, check_ids, check_kept, source_blocks
-from systwise.cases.analysis._settings import AnalysisSettings
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.reading._read import Rows, Source, check_ids, check_kept, source_blocks
 from systwise.events import Expression, hash_ids
 
 BUFFERED = 262_144

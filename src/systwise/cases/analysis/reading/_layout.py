@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from systwise.cases.analysis._nuisances import anchored_templates, known_values
-from systwise.cases.analysis._settings import AnalysisSettings, Systematic
-from systwise.cases.analysis._structure import Action, Term
+from systwise.cases.analysis.file._nuisances import anchored_templates, known_values
+from systwise.cases.analysis.file._structure import Action, Term
+from systwise.cases.analysis.file._systematics import Systematic
+from systwise.cases.analysis.file._view import RegionView
 from systwise.events import Expression, SampleVariation, WeightVariation
 
 
@@ -38,9 +39,10 @@ CODE, OWN = 0, 1
 """Columns with the number of a row's sample, and with its weights there (where samples vary)."""
 
 
-def build_layout(settings: AnalysisSettings, terms: Sequence[Term], found: Sequence[Action]) -> Layout:
+def build_layout(view: RegionView, terms: Sequence[Term]) -> Layout:
     """Return where everything stands."""
-    features = tuple(Expression(feature.expression or f"`{feature.name}`") for feature in settings.region.features)
+    found = view.actions
+    features = tuple(expression for _, expression in view.features)
     width = 0
     samples: list[tuple[Action, SampleVariation]] = []
     by_samples = [action for action in found if action.entry.way == "samples"]
@@ -70,18 +72,17 @@ def build_layout(settings: AnalysisSettings, terms: Sequence[Term], found: Seque
             weights.append((action, WeightVariation(action.entry.name, anchors, place, width)))
             width += len(anchors) - 1
     functions = tuple(action for action in found if action.entry.way == "function")
-    raw = _raw_names(settings, features, functions)
+    raw = _raw_names(view, features, functions)
     return Layout(features, tuple(samples), tuple(weights), functions, raw, width, width + len(raw))
 
 
-def _raw_names(
-    settings: AnalysisSettings, features: Sequence[Expression], functions: Sequence[Action]
-) -> tuple[str, ...]:
-    region = settings.region
+def _raw_names(view: RegionView, features: Sequence[Expression], functions: Sequence[Action]) -> tuple[str, ...]:
+    region = view.region
     wanted: list[Expression] = [] if region.variable is None else [Expression(region.variable)]
     extra: list[str] = []
     if functions:
-        filters = [region.filter, *(sample.filter for sample in settings.samples)]
+        # An estimate's events are data, which nothing moves.
+        filters = [view.filter_of(k) for k in view.samples if view.settings.processes[k].estimate is None]
         wanted += [*features, *(Expression(text) for text in filters if text is not None)]
         extra = [name for action in functions for name in action.entry.columns]
     return tuple(dict.fromkeys([*_names(wanted), *extra]))

@@ -7,16 +7,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from systwise.cases.analysis._compare import Finding, kinship, relative_change, same_events, swapped
-from systwise.cases.analysis._layout import CODE, OWN, Layout, weights_of
-from systwise.cases.analysis._nuisances import anchored_templates
-from systwise.cases.analysis._read import Rows, Source
-from systwise.cases.analysis._settings import AnalysisSettings
-from systwise.cases.analysis._sources import Sources
-from systwise.cases.analysis._structure import Action, Term
-from systwise.cases.analysis._tallies import Tallies
+from systwise.cases.analysis.file._nuisances import anchored_templates
+from systwise.cases.analysis.file._structure import Action, Term
+from systwise.cases.analysis.file._view import RegionView
+from systwise.cases.analysis.reading._compare import Finding, kinship, relative_change, same_events, swapped
+from systwise.cases.analysis.reading._layout import CODE, OWN, Layout, weights_of
+from systwise.cases.analysis.reading._read import Rows, Source
+from systwise.cases.analysis.reading._sources import Sources
+from systwise.cases.analysis.reading._tallies import Tallies
 from systwise.errors import DataError
 from systwise.events import EventTable, Expression, base_name, column_names, hash_ids
+
+
+def _column(name: str) -> Expression:
+    return Expression(f"`{name}`")
+
 
 Reader = Callable[[Source, Sequence[Expression]], Rows]
 """Returns values of expressions for the events of a source."""
@@ -44,7 +49,7 @@ class Loader:
 
     def __init__(
         self,
-        settings: AnalysisSettings,
+        view: RegionView,
         layout: Layout,
         terms: Sequence[Term],
         sources: Sources,
@@ -55,7 +60,7 @@ class Loader:
         """Keep what describes the analysis.
 
         Args:
-            settings: the analysis.
+            view: the analysis as the region sees it.
             layout: where everything stands in the table.
             terms: the components.
             sources: where files are.
@@ -63,7 +68,7 @@ class Loader:
             tallies: counts what is to be checked when all rows were read.
             first_id: number of the first event.
         """
-        self.settings, self.layout, self.terms = settings, layout, terms
+        self.view, self.settings, self.layout, self.terms = view, view.settings, layout, terms
         self.sources, self.read, self.tallies, self.first_id = sources, read, tallies, first_id
         self.findings: list[Finding] = []
         self.warnings: list[str] = []
@@ -77,20 +82,50 @@ class Loader:
         Raises:
             DataError: the input is missing or unusable.
         """
-        for number, sample in enumerate(self.settings.samples):
-            source = self.sources.nominal(number)
-            rows = self._read(source, self._weight_expressions(number))
-            weights = self._scaled(number, rows, source)
-            self.findings.append(Finding(sample.name, rows.read, len(rows.ids), float(weights.sum())))
-            columns = self._columns(number, source, rows)
-            if self.layout.samples:
-                columns[:, OWN : OWN + len(self.terms)] = weights
-            seen = self._append(number, rows, weights, columns)
+        for number in self.view.samples:
+            rows, weights, seen = self._nominal(number)
             for action, variation in self.layout.samples:
                 if number in action.samples:
                     self._shifted(number, action, variation.anchors, variation.first, _Nominal(rows, weights, seen))
         joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
         return Loaded(self._table(joined, fingerprint), tuple(self.findings))
+
+    def _nominal(self, number: int) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """Add the nominal events of a sample; return the rows, weights and features of its only or last source."""
+        read = kept = 0
+        total = 0.0
+        for source in self.sources.nominal(number):
+            estimated = self.settings.processes[number].estimate is not None
+            rows = self._read(source, [] if estimated else self._weight_expressions(number))
+            weights = self._scaled(number, rows, source)
+            columns = self._columns(number, source, rows, shifted=estimated)
+            if self.layout.samples:
+                columns[:, OWN : OWN + len(self.terms)] = weights
+            seen = self._append(number, rows, weights, columns, source)
+            read, kept, total = read + rows.read, kept + len(rows.ids), total + float(weights.sum(dtype=np.float64))
+        self.findings.append(Finding(self.settings.processes[number].name, read, kept, total))
+        return rows, weights, seen
+
+    def observed(self) -> EventTable:
+        """Return the observed events of the region, weight 1 each, as events of the first component.
+
+        Raises:
+            ConfigError: the region has no data.
+            DataError: the data are missing or unusable.
+        """
+        for source in self.sources.data():
+            rows = self._read(source, [])
+            own = rows.values[source.weight.text]
+            if not np.all(own == 1):
+                raise DataError(
+                    f"{source.where}: {source.label} has weights other than 1; data are counted, so leave out Weight "
+                    "(or Data, if this is simulation)"
+                )
+            weights = np.zeros((len(own), len(self.terms)), np.float32)
+            weights[:, 0] = own
+            self._append(0, rows, weights, self._columns(-1, source, rows), source)
+        joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
+        return self._table(joined, self.sources.fingerprint())
 
     def _table(self, joined: dict[str, np.ndarray], fingerprint: str) -> EventTable:
         settings, files = self.settings, list(self.sources.files)
@@ -99,9 +134,9 @@ class Loader:
             weights=joined["weights"],
             process=joined["process"],
             id=self.first_id + np.arange(len(joined["process"]), dtype=np.int64),
-            feature_names=tuple(feature.name for feature in settings.region.features),
+            feature_names=tuple(name for name, _ in self.view.features),
             component_names=tuple(term.name for term in self.terms),
-            processes=tuple(sample.name for sample in settings.samples),
+            processes=tuple(sample.name for sample in settings.processes),
             source=files[0] + (f" and {len(files) - 1} more files" if len(files) > 1 else ""),
             fingerprint=fingerprint,
             columns=joined["columns"] if self.layout.width else None,
@@ -118,8 +153,16 @@ class Loader:
         return [Expression(text) for text in texts]
 
     def _read(self, source: Source, more: Sequence[Expression]) -> Rows:
-        raw = [Expression(f"`{name}`") for name in self.layout.raw]
-        return self.read(source, [*self.layout.features, *raw, *more])
+        return self.read(source, [*self.layout.features, *map(_column, self._raw_of(source)), *more])
+
+    def _raw_of(self, source: Source) -> list[str]:
+        """Return the raw columns of a source; data need not have what functions ask of simulation."""
+        if not source.of.data:
+            return list(self.layout.raw)
+        present = set(column_names(source.paths[0], source.tree))
+        variable = self.view.region.variable
+        needed = set(Expression(variable).names) if variable is not None else set()
+        return [n for n in self.layout.raw if n in needed or n in present or base_name(n) in present]
 
     def _scaled(self, number: int, rows: Rows, source: Source) -> np.ndarray:
         """Return weights `[event, component]` in expected events.
@@ -127,31 +170,32 @@ class Loader:
         Raises:
             DataError: those of all events add up to nothing.
         """
-        sample, general = self.settings.samples[number], self.settings.general
-        scale = 1.0
+        sample, general = source.of, self.settings.general
+        scale = source.factor
         if sample.cross_section is not None:
             total = sample.sum_of_weights or rows.total
             if not total > 0:
                 raise DataError(f"{source.where}: the weights of all events add up to {total:g}; set SumOfWeights")
-            scale = general.luminosity * sample.cross_section / total
+            scale *= general.luminosity * sample.cross_section / total
         out = np.zeros((len(rows.ids), len(self.terms)), np.float32)
         for k, term in enumerate(self.terms):
             if term.sample == number:
                 weight = source.weight.text if term.weight is None else term.weight
                 out[:, k] = rows.values[weight] * scale * term.factor
         words = f"{source.where}: all weights of {source.label} are zero; check Weight and Filter"
-        self.tallies.not_all_zero(out, words)
+        if len(out) or not self.view.given:  # a given region may be without events of a process
+            self.tallies.not_all_zero(out, words)
         return out
 
     def _columns(self, number: int, source: Source, rows: Rows, shifted: bool = False) -> np.ndarray:
         """Return the further columns `[event, column]` of a source."""
         out = np.zeros((len(rows.ids), self.layout.width), np.float32)
         for action, variation in self.layout.weights:
-            if number in action.samples:
+            if number in action.samples and not source.of.data:
                 logs = self._log_ratios(action, source, rows, shifted)
                 out[:, variation.first : variation.first + len(logs)] = np.stack(logs, axis=1)
-        for i, name in enumerate(self.layout.raw):
-            out[:, self.layout.first_raw + i] = rows.values[f"`{name}`"]
+        for name in self._raw_of(source):
+            out[:, self.layout.first_raw + self.layout.raw.index(name)] = rows.values[f"`{name}`"]
         return out
 
     def _log_ratios(self, action: Action, source: Source, rows: Rows, shifted: bool) -> list[np.ndarray]:
@@ -216,7 +260,7 @@ class Loader:
         nominal: _Nominal,
     ) -> None:
         """Add the rows of a sample's shifted versions."""
-        name, base = self.settings.samples[number].name, nominal.weights.sum(dtype=np.float64)
+        name, base = self.settings.processes[number].name, nominal.weights.sum(dtype=np.float64)
         changes: dict[float, float] = {}
         seen: dict[float, tuple[np.ndarray, np.ndarray]] = {}
         for value, side in anchored_templates(action.entry).items():
@@ -236,7 +280,7 @@ class Loader:
             columns[:, CODE] = first + anchors.index(value)
             columns[:, OWN : OWN + len(self.terms)] = weights
             # At the nominal point, which is what the table's weights are for, these rows do not count.
-            features = self._append(number, rows, np.zeros_like(weights), columns)
+            features = self._append(number, rows, np.zeros_like(weights), columns, source)
             total = float(weights.sum(dtype=np.float64))
             changes[value] = relative_change(total, base)
             seen[value] = (features, weights)
@@ -259,9 +303,9 @@ class Loader:
         if words is not None:
             self.warnings.append(words)
 
-    def _append(self, number: int, rows: Rows, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def _append(self, number: int, rows: Rows, weights: np.ndarray, columns: np.ndarray, source: Source) -> np.ndarray:
         """Add rows to the table and return their features."""
-        name = self.settings.samples[number].name
+        name = source.sample
         # Row i of a shifted file without event ids counts as kin of row i: shared folds do no harm if it is not.
         origin = (hash_ids(rows.ids, name) >> np.uint64(1)).astype(np.int64)
         features = np.stack([rows.values[f.text] for f in self.layout.features], axis=1).astype(np.float32)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from systwise.cases.analysis._settings import AnalysisSettings, Systematic, Template
-from systwise.cases.analysis._structure import Action, is_rate
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.file._structure import Action, is_rate
+from systwise.cases.analysis.file._systematics import Systematic, Template
 from systwise.errors import ConfigError
 from systwise.parameters import (
     AbstractConstraint,
@@ -51,7 +52,7 @@ def build_nuisances(settings: AnalysisSettings, found: Sequence[Action]) -> tupl
     rates = [_rate(name, found) for name in names if is_rate(name, found)]
     free = []
     for factor in settings.norm_factors:
-        if factor.name not in settings.general.poi:
+        if factor.name not in settings.general.poi and not factor.fixed:
             low, high = factor.bounds or (0.05, 5.0)
             free.append(Nuisance(factor.name, 1.0, (low, high), (low, high), (low, 1.0, high), kind="norm"))
     return (*shapes, *free, *rates)

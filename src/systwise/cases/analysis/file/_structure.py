@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from systwise.cases.analysis._formula import Polynomial, monomial, multiply, parse_polynomial
-from systwise.cases.analysis._settings import AnalysisSettings, Systematic
+from systwise.cases.analysis.file._formula import Polynomial, monomial, multiply, parse_polynomial
+from systwise.cases.analysis.file._parts import matching
+from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.file._systematics import Systematic
 from systwise.errors import ConfigError
 from systwise.parameters import Components, Normalisation
 from systwise.registry import suggestion
@@ -39,11 +41,13 @@ class Action:
         number: its place in the file.
         entry: the entry.
         samples: numbers of the samples that it acts on.
+        regions: names of the regions that it acts in.
     """
 
     number: int
     entry: Systematic
     samples: tuple[int, ...]
+    regions: tuple[str, ...]
 
     @property
     def where(self) -> str:
@@ -64,11 +68,14 @@ def find(name: str, known: Sequence[str], where: str, what: str) -> int:
     return list(known).index(name)
 
 
-def _chosen(names: Iterable[str] | None, settings: AnalysisSettings, where: str) -> tuple[int, ...]:
-    known = [sample.name for sample in settings.samples]
-    if names is None:
-        return tuple(range(len(known)))
-    return tuple(sorted({find(name, known, where, "sample") for name in names}))
+def chosen_samples(names: Sequence[str] | None, settings: AnalysisSettings, where: str) -> tuple[int, ...]:
+    """Return the numbers of the samples that patterns name.
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
+    known = [sample.name for sample in settings.processes]
+    return tuple(known.index(name) for name in matching(names, known, where, "sample"))
 
 
 def _refuse_twice(names: Sequence[str], where: str) -> None:
@@ -85,7 +92,7 @@ def actions(settings: AnalysisSettings) -> tuple[Action, ...]:
     """
     out: list[Action] = []
     for number, entry in enumerate(settings.systematics):
-        action = Action(number, entry, _chosen(entry.samples, settings, f"Systematics.{number}.Samples"))
+        action = _action(number, entry, settings)
         for other in out:
             if other.entry.name != entry.name:
                 continue
@@ -96,9 +103,9 @@ def actions(settings: AnalysisSettings) -> tuple[Action, ...]:
                         f"{getattr(other.entry, key)} in Systematics.{other.number}; give it once"
                     )
             both = set(action.samples) & set(other.samples)
-            if both and other.entry.way == entry.way:
+            if both and set(action.regions) & set(other.regions) and other.entry.way == entry.way:
                 raise ConfigError(
-                    f"{action.where}: acts on sample '{settings.samples[min(both)].name}' as "
+                    f"{action.where}: acts on sample '{settings.processes[min(both)].name}' as "
                     f"Systematics.{other.number} does already; leave the sample out of one of them"
                 )
         if entry.nominal != 0 and entry.way == "normalisation":
@@ -108,6 +115,20 @@ def actions(settings: AnalysisSettings) -> tuple[Action, ...]:
     if taken:
         raise ConfigError(f"Systematics: '{min(taken)}' is the name of a NormFactor; choose another")
     return tuple(out)
+
+
+def _action(number: int, entry: Systematic, settings: AnalysisSettings) -> Action:
+    samples = chosen_samples(entry.samples, settings, f"Systematics.{number}.Samples")
+    driven = [k for k in samples if settings.processes[k].estimate is not None]
+    if entry.samples is None:
+        samples = tuple(k for k in samples if k not in driven)
+    action = Action(number, entry, samples, settings.in_regions(entry.regions, f"Systematics.{number}.Regions"))
+    if entry.samples is not None and driven and entry.way != "normalisation":
+        raise ConfigError(
+            f"{action.where}: sample '{settings.processes[driven[0]].name}' is estimated from data, whose events "
+            "nothing shifts; give it a Normalization of its own, or leave it out of Samples"
+        )
+    return action
 
 
 def is_rate(name: str, found: Sequence[Action]) -> bool:
@@ -121,21 +142,29 @@ def build_terms(settings: AnalysisSettings) -> tuple[Term, ...]:
     Raises:
         ConfigError: a formula is no polynomial of the parameters of interest, or a name is unknown.
     """
-    _refuse_twice([sample.name for sample in settings.samples], "Samples")
     _refuse_twice([factor.name for factor in settings.norm_factors], "NormFactors")
     pois = settings.general.poi
     factors = {factor.name: factor for factor in settings.norm_factors}
     for name in pois:
         find(name, list(factors), "General.POI", "NormFactor")
+        if factors[name].fixed:
+            raise ConfigError(
+                f"NormFactors ('{name}').Fixed: a parameter of interest is free; take it out of General.POI"
+            )
+        if factors[name].regions is not None:
+            raise ConfigError(
+                f"NormFactors ('{name}').Regions: a parameter of interest acts in all regions; let Samples say on what"
+            )
     one: Polynomial = {(0,) * len(pois): 1.0}
     used = _names_in_formulas(settings)
     terms: list[Term] = []
-    for number, sample in enumerate(settings.samples):
-        where = f"Samples.{number} ('{sample.name}')"
+    for number, sample in enumerate(settings.processes):
+        where = f"{settings.place(sample)} ('{sample.name}')"
         common = one
         for name in pois:
             listed = factors[name].samples
-            if name not in used if listed is None else sample.name in listed:
+            chosen = chosen_samples(listed, settings, f"NormFactors ('{name}').Samples")
+            if name not in used if listed is None else number in chosen:
                 common = multiply(common, parse_polynomial(name, pois, where))
         if sample.components and (sample.formula is not None or sample.weight != "1"):
             raise ConfigError(f"{where}: has Components, so that Weight and Formula have no meaning; leave them out")
@@ -148,20 +177,18 @@ def build_terms(settings: AnalysisSettings) -> tuple[Term, ...]:
             for powers, factor in product.items():
                 label = name if len(product) == 1 else f"{name} {monomial(powers, pois)}"
                 terms.append(Term(label, number, weight, factor, powers))
-    for number, free in enumerate(settings.norm_factors):
-        _chosen(free.samples, settings, f"NormFactors.{number}.Samples")
     return tuple(sorted(terms, key=lambda term: not any(term.powers)))
 
 
 def _names_in_formulas(settings: AnalysisSettings) -> set[str]:
     texts = {
-        f"Samples.{i} ('{sample.name}').Formula": sample.formula
-        for i, sample in enumerate(settings.samples)
+        f"{settings.place(sample)} ('{sample.name}').Formula": sample.formula
+        for sample in settings.processes
         if sample.formula is not None
     }
-    for i, sample in enumerate(settings.samples):
+    for sample in settings.processes:
         for name, part in sample.components.items():
-            texts[f"Samples.{i} ('{sample.name}').Components.{name}.Formula"] = part.formula
+            texts[f"{settings.place(sample)} ('{sample.name}').Components.{name}.Formula"] = part.formula
     pois = settings.general.poi
     found: set[str] = set()
     for where, text in texts.items():
@@ -202,21 +229,25 @@ def build_components(settings: AnalysisSettings, terms: Sequence[Term]) -> Compo
 
 
 def build_normalisations(
-    settings: AnalysisSettings, terms: Sequence[Term], found: Sequence[Action]
+    settings: AnalysisSettings, terms: Sequence[Term], found: Sequence[Action], region: str
 ) -> tuple[Normalisation, ...]:
-    """Return the factors on yields: free ones first, then those of systematic uncertainties."""
+    """Return the factors on yields in a region: free ones first, then those of systematic uncertainties."""
     out = []
     for number, factor in enumerate(settings.norm_factors):
         if factor.name in settings.general.poi:
+            continue
+        if region not in settings.in_regions(factor.regions, f"NormFactors.{number}.Regions"):
             continue
         if factor.nominal != 1:
             raise ConfigError(
                 f"NormFactors.{number}.Nominal: is 1 for a factor that is no POI; scale the Weight instead"
             )
-        chosen = _chosen(factor.samples, settings, f"NormFactors.{number}.Samples")
+        chosen = chosen_samples(factor.samples, settings, f"NormFactors.{number}.Samples")
+        if factor.fixed:
+            continue
         out.append(Normalisation(factor.name, tuple(t.name for t in terms if t.sample in chosen)))
     for action in found:
-        if is_rate(action.entry.name, found):
+        if is_rate(action.entry.name, found) and region in action.regions:
             down, up = rate_factors(action.entry)
             names = tuple(term.name for term in terms if term.sample in action.samples)
             out.append(Normalisation(action.entry.name, names, "lognormal", up=up, down=down))

@@ -1,0 +1,88 @@
+"""An analysis as one of its regions sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from systwise.cases.analysis.file._settings import AnalysisSettings, Region
+from systwise.cases.analysis.file._structure import Action, actions
+from systwise.errors import ConfigError
+from systwise.events import Expression
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionView:
+    """The settings of an analysis and one of its regions.
+
+    Attributes:
+        settings: the whole analysis.
+        name: of the region.
+    """
+
+    settings: AnalysisSettings
+    name: str
+
+    @functools.cached_property
+    def region(self) -> Region:
+        """The region."""
+        return next(region for region in self.settings.regions if region.name == self.name)
+
+    @functools.cached_property
+    def actions(self) -> tuple[Action, ...]:
+        """The systematic uncertainties that act here, on the samples that are here."""
+        here = set(self.samples)
+        found = (
+            dataclasses.replace(action, samples=tuple(k for k in action.samples if k in here))
+            for action in actions(self.settings)
+            if self.name in action.regions
+        )
+        return tuple(action for action in found if action.samples)
+
+    @functools.cached_property
+    def samples(self) -> tuple[int, ...]:
+        """Numbers of the expected samples that are in this region.
+
+        Raises:
+            ConfigError: a pattern matches no region, an estimate has no filter for the region, or no sample is here.
+        """
+        settings = self.settings
+        found = []
+        for number, sample in enumerate(settings.processes):
+            where = settings.place(sample)
+            if self.name not in settings.in_regions(sample.regions, f"{where}.Regions"):
+                continue
+            if sample.estimate is not None and isinstance(sample.estimate.filter, dict):
+                unknown = set(sample.estimate.filter) - {region.name for region in settings.regions}
+                if unknown:
+                    raise ConfigError(f"{where}.Estimate.Filter: unknown region '{min(unknown)}'")
+                if self.name not in sample.estimate.filter:
+                    raise ConfigError(
+                        f"{where}.Estimate.Filter: has no selection for region '{self.name}'; give it, or say with "
+                        "Regions where the sample is"
+                    )
+            found.append(number)
+        if not found:
+            raise ConfigError(f"Regions ('{self.name}'): no sample is in this region; see Regions of the samples")
+        return tuple(found)
+
+    def filter_of(self, number: int) -> str | None:
+        """Return the selection of an expected sample; its own one takes the place of the region's, as in cabinetry."""
+        sample = self.settings.processes[number]
+        if sample.estimate is not None:
+            own = sample.estimate.filter
+            return own if isinstance(own, str) else own[self.name]
+        return sample.filter or self.region.filter
+
+    @property
+    def given(self) -> bool:
+        """Whether the region has a given observable only."""
+        return not self.region.features
+
+    @functools.cached_property
+    def features(self) -> tuple[tuple[str, Expression], ...]:
+        """Names and expressions of what classifiers see; the Variable where nothing is trained."""
+        region = self.region
+        if self.given:
+            return ((region.variable or "", Expression(region.variable or "0")),)
+        return tuple((f.name, Expression(f.expression or f"`{f.name}`")) for f in region.features)
