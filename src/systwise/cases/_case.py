@@ -177,7 +177,10 @@ class AbstractCase(abc.ABC):
 
     @property
     def regions(self) -> Mapping[str, AbstractCase]:
-        """All regions that enter one likelihood, by name, this one first; their components are the same."""
+        """All regions by name, this one first; those of kind `validation` do not enter the likelihood.
+
+        Their components and nuisances are the same.
+        """
         return {self.region: self}
 
     @property
@@ -278,6 +281,15 @@ class AbstractCase(abc.ABC):
         Raises:
             DataError: the input is missing or unusable.
         """
+
+    def observed(self, progress: Progress = no_progress) -> EventTable:
+        """Return the observed events of the region, with weight 1 in the first component.
+
+        Raises:
+            ConfigError: the case or the region has none.
+            DataError: the data are missing or unusable.
+        """
+        raise ConfigError(f"case '{self.name}' has no observed data; describe some in an analysis file")
 
     def store(self, settings: StreamSettings, progress: Progress = no_progress) -> EventStore | None:
         """Return the events on disk where they are too many for memory; None where `load` is the way (the default).

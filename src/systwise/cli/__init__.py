@@ -15,10 +15,10 @@ from systwise.cli import _analysis
 from systwise.cli import _lists
 
 # isort: split
-from systwise.cli import _events
+from systwise.cli import _events, _unblind
 from systwise.cli._app import app
 
-COMMANDS = (_runs, _fit, _exports, _analysis, _lists, _events)
+COMMANDS = (_runs, _unblind, _fit, _exports, _analysis, _lists, _events)
 """Modules whose functions are commands."""
 
 __all__ = ["app", "main"]

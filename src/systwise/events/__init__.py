@@ -8,7 +8,7 @@ from systwise.events._interpolation import AnchorInterpolation
 from systwise.events._readers import ColumnType, as_numpy, column_names, estimated_rows, file_fingerprint, read_blocks
 from systwise.events._root import base_name
 from systwise.events._sample_variation import SampleVariation, WeightVariation
-from systwise.events._splits import Split, SplitSettings, split_events, split_part, whole
+from systwise.events._splits import Split, SplitSettings, fold_of, split_events, split_part, whole
 from systwise.events._store import EventStore, StoreWriter, StreamSettings
 from systwise.events._table import Events, EventTable, event_seed, hash_ids, uniform_hash
 from systwise.events._variation import AbstractVariation, Exactness
@@ -46,6 +46,7 @@ __all__ = [
     "event_seed",
     "fetch",
     "file_fingerprint",
+    "fold_of",
     "hash_ids",
     "log_quadratic_columns",
     "process_yields",

@@ -125,6 +125,16 @@ def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split
     return Split(scheme, 1, fold, validation, validation & ~template, template)
 
 
+def fold_of(ids: np.ndarray, folds: int) -> np.ndarray:
+    """Return the network that scores each event that no training saw, as it would if it had been in the table.
+
+    Args:
+        ids: what decides the events' parts (`EventTable.kin`).
+        folds: number of networks.
+    """
+    return (uniform_hash(ids, "fold") * folds).astype(np.int32)
+
+
 def training_rows(ids: np.ndarray, settings: SplitSettings, scheme: str, fold: int) -> np.ndarray:
     """Return which events network `fold` descends on, `[event]` bool, as `Split.training` has it.
 

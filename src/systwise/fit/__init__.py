@@ -44,14 +44,14 @@ from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impact, Impacts, impacts
-from systwise.fit.results._measurement import Measurement, measure
+from systwise.fit.results._measurement import Measurement, measure, plain_values
 from systwise.fit.results._postfit_impacts import PostfitImpacts, postfit_impacts
 from systwise.fit.results._printed import error_decimals
 from systwise.fit.results._pulls import Pull, Pulls, pulls
 from systwise.fit.results._referee import Referee, referee
 from systwise.fit.results._result import FitResult, FitResults, SecondMinimum
 from systwise.fit.results._split import Frozen, Split, stat_syst_split
-from systwise.fit.results._yields import Yields, postfit_yields, prefit_yields
+from systwise.fit.results._yields import Yields, postfit_yields, predicted_yields, prefit_yields
 
 __all__ = [
     "CONVENTIONS",
@@ -119,8 +119,10 @@ __all__ = [
     "measure",
     "moving_asimov",
     "nll_at",
+    "plain_values",
     "postfit_impacts",
     "postfit_yields",
+    "predicted_yields",
     "prefit_yields",
     "profile",
     "profile_2d",

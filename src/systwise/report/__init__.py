@@ -4,7 +4,14 @@ from systwise.report._findings import finding_table
 from systwise.report._headline import caveats, headline
 from systwise.report._terminal import summary_table, toy_table
 from systwise.report._write import draw, write_report
-from systwise.report.measurement import Origin, measurement_answers, measurement_cautions, write_measurement
+from systwise.report.measurement import (
+    Origin,
+    measurement_answers,
+    measurement_cautions,
+    observed_table,
+    write_measurement,
+    write_unblinded,
+)
 
 __all__ = [
     "Origin",
@@ -14,8 +21,10 @@ __all__ = [
     "headline",
     "measurement_answers",
     "measurement_cautions",
+    "observed_table",
     "summary_table",
     "toy_table",
     "write_measurement",
     "write_report",
+    "write_unblinded",
 ]

@@ -130,7 +130,7 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: P
     for column, point in enumerate(points):
         main, ratio = axes[:, column]
         own = _own(scans, results, point, place)
-        bound = next((r.bound for r in results.measurements if r.bound and point.same(r.true)), None)
+        bound = next((r.bound for r in results.asimov if r.bound and point.same(r.true)), None)
         widths = [_width_at_half(scan) for scan in own]
         reference = bound or min((w for w in widths if np.isfinite(w)), default=np.nan)
         bounded = bounded or bound is not None

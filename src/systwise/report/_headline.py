@@ -147,7 +147,7 @@ def _point(results: Results, row: Summary) -> str:
 
 def _verdict(results: Results, row: Summary) -> str:
     """Return the first verdict of a row's fits that failed."""
-    for record in results.measurements:
+    for record in results.asimov:
         key = (record.strategy, record.observable, record.convention, record.binning, record.poi, record.true)
         own = (row.strategy, row.observable, row.convention, row.binning, row.poi, row.true)
         if key == own and (not record.converged or record.sigma is None):
@@ -158,7 +158,7 @@ def _verdict(results: Results, row: Summary) -> str:
 def second_minima(results: Results) -> list[str]:
     """Return one sentence a strategy whose likelihood has another minimum."""
     found: dict[str, str] = {}
-    for record in results.measurements:
+    for record in results.asimov:
         if record.second_minimum and record.strategy not in found:
             place = ", ".join(
                 f"{name} = {significant(value)}" for name, value in record.second_minimum.items() if name != "delta_nll"

@@ -108,7 +108,7 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         results: of the study.
         drawings: figures, in the order in which they are shown.
     """
-    bounded = any(record.bound for record in results.measurements)
+    bounded = any(record.bound for record in results.asimov)
     failed = any(row.converged < row.seeds or row.sigma.count < row.seeds for row in results.summaries)
     content: dict[str, Any] = {
         "results": results,

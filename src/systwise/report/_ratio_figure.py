@@ -160,7 +160,7 @@ def bias_sentence(results: Results, strategy: str) -> str:
     for point in true_points(results):
         offs = [
             (record.estimate - record.true[record.poi]) / record.sigma
-            for record in results.measurements
+            for record in results.asimov
             if record.strategy == strategy
             and record.observable == "unbinned"
             and record.estimate is not None

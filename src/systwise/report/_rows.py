@@ -129,12 +129,12 @@ def main_entries(results: Results) -> list[Entry]:
 
 def pois(results: Results) -> list[str]:
     """Return the parameters of interest that were measured."""
-    return list(dict.fromkeys(record.poi for record in results.measurements))
+    return list(dict.fromkeys(record.poi for record in results.asimov))
 
 
 def binnings(results: Results) -> list[str]:
     """Return the binnings, in order of appearance."""
-    return list(dict.fromkeys(record.binning for record in results.measurements))
+    return list(dict.fromkeys(record.binning for record in results.asimov))
 
 
 def places(results: Results) -> list[Place]:
@@ -156,10 +156,10 @@ def true_points(
 ) -> list[TruePoint]:
     """Return the true points of some records (of the measurements, if not told), in order of appearance."""
     distinct: list[dict[str, float]] = []
-    for true in [*(record.true for record in results.measurements), *(record.true for record in results.toys)]:
+    for true in [*(record.true for record in results.asimov), *(record.true for record in results.toys)]:
         if not any(TruePoint(known, "").same(true) for known in distinct):
             distinct.append(dict(true))
-    wanted = results.measurements if records is None else records
+    wanted = results.asimov if records is None else records
     found = [TruePoint(values, point_label(results, values, distinct)) for values in distinct]
     return [point for point in found if any(point.same(record.true) for record in wanted)]
 

@@ -65,7 +65,7 @@ def summary_figure(results: Results, poi: str) -> Figure:
                 row = find(results, entry, point, place, poi)
                 if row is not None:
                     _bar(axis, row, y, look[entry.strategy].colour, 0.45 if _pale(place, groups) else 0.85, right)
-        bound = next((r.bound for r in results.measurements if r.bound and r.poi == poi and point.same(r.true)), None)
+        bound = next((r.bound for r in results.asimov if r.bound and r.poi == poi and point.same(r.true)), None)
         if bound:
             axis.axvline(bound, color="k", linestyle="--", linewidth=1.2)
         axis.set_title(f"true {point.label}")
@@ -91,7 +91,7 @@ def _handles(results: Results, groups: list[Place]) -> list[Artist]:
         Patch(color=GREY, alpha=0.45 if _pale(place, groups) else 0.85, label=place.full_title) for place in groups
     ]
     handles.append(Patch(color="k", alpha=0.55, label="statistics only"))
-    if any(record.bound for record in results.measurements):
+    if any(record.bound for record in results.asimov):
         handles.append(Line2D([], [], color="k", linestyle="--", label="Cramér–Rao bound"))
     return handles
 

@@ -127,7 +127,7 @@ def _verdicts(results: Results, row: Summary) -> list[str]:
     own = (row.strategy, row.observable, row.convention, row.binning, row.poi, row.true)
     return [
         f"seed {record.seed}: {record.verdict}"
-        for record in results.measurements
+        for record in results.asimov
         if record.verdict
         and (record.strategy, record.observable, record.convention, record.binning, record.poi, record.true) == own
     ]

@@ -58,7 +58,7 @@ def summary_table(results: Results, width: int = WIDTH) -> rich.table.Table:
     every = (True,) * groups
     last = tuple(number == groups - 1 for number in range(groups))
     nowhere = (False,) * groups
-    bounded = any(record.bound for record in results.measurements)
+    bounded = any(record.bound for record in results.asimov)
     simulation = simulation_matters(results)
 
     def layout(auc: bool, bound: _Flags, part: _Flags, best: _Flags, spread: bool = True) -> _Layout:

@@ -61,9 +61,11 @@ from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
 from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.study._summary import Spread, Summary
+from systwise.study._unblind import STAGES, Unblinded, stored_rows, unblind
 from systwise.study._vary import write_varied
 
 __all__ = [
+    "STAGES",
     "AnalysisCheck",
     "ChannelRecord",
     "ChannelTable",
@@ -105,6 +107,7 @@ __all__ = [
     "ToyRecord",
     "TradeOff",
     "TrainingHistory",
+    "Unblinded",
     "analysis_schema",
     "build_case",
     "build_strategies",
@@ -122,6 +125,8 @@ __all__ = [
     "run_study",
     "schema_text",
     "significance_study",
+    "stored_rows",
+    "unblind",
     "versions",
     "write_atomically",
     "write_varied",

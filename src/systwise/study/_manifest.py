@@ -27,6 +27,33 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
+class Look(Record):
+    """Observed data that somebody looked at."""
+
+    stage: str
+    """`control`, `gof` or `full`."""
+    strategy: str
+    """Whose observable."""
+    observable: str
+    """`fixed` or `anchored`."""
+    binning: str
+    """Name of the binning."""
+    seed: int
+    """Seed of the training."""
+    regions: list[str]
+    """Regions whose data were read."""
+    when: str
+    """When, in UTC."""
+    settings: str
+    """Digest of the run's settings."""
+    data: dict[str, str]
+    """Digest of the observed events of each region."""
+    hidden: bool = False
+    """Whether the value was hidden by an offset."""
+    command: str = ""
+    """The command line."""
+
+
 class Manifest(Record):
     """What a run directory belongs to."""
 
@@ -48,6 +75,8 @@ class Manifest(Record):
     """`running` also after a kill."""
     units: list[str] = Field(default_factory=list)
     """Strategies and seeds that are finished."""
+    looks: list[Look] = Field(default_factory=list)
+    """What was looked at of the observed data, in order."""
 
     @classmethod
     def begin(cls, case: str, settings: dict[str, Any], data: DataRecord, command: str) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from systwise.study._results import Measurement
 from systwise.study._scans import likelihood_scan
 from systwise.study._stored_templates import (
     StoredTemplates,
+    acting,
     nominal_variances,
     normalisation_factors,
     region_bins,
@@ -44,6 +46,7 @@ class Setup:
         scores: the fine table behind them, for the separation; None for an anchored observable.
         joint: anchors and cells of an anchored observable.
         shown: templates of the first region alone, where `templates` are of several.
+        every: templates of all regions, those that are not fitted among them, where there are several.
         cells: anchors and cells of anchored observables in the other regions.
     """
 
@@ -55,6 +58,7 @@ class Setup:
     scores: ScoreTable | None
     joint: JointBinning | None = None
     shown: Templates | None = None
+    every: Templates | None = None
     cells: Mapping[str, JointBinning] = dataclasses.field(default_factory=dict)
 
 
@@ -74,7 +78,7 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
-        normalisations=plan.normalisations,
+        normalisations=acting(plan.normalisations, templates),
         variances=nominal_variances(templates, plan.nuisances) if simulation else None,
         regions=region_bins(templates),
     )
@@ -101,7 +105,10 @@ def stored(plan: Plan, setup: Setup) -> StoredTemplates:
         simulation=plan.settings.fit.simulation == "include",
         interpolation="histfactory" if plan.morph == "histfactory" else "spline",
         mirrored=plan.case.mirrored,
-        templates=setup.templates,
+        templates=setup.every or setup.templates,
+        kinds=plan.kinds,
+        cells={**({} if setup.joint is None else {plan.case.region: setup.joint}), **setup.cells},
+        region=plan.case.region,
     )
 
 
@@ -117,7 +124,9 @@ def study_data(plan: Plan, model: Model, templates: Templates, number: int, poin
     axes of several nuisances shows what the factorisation costs.
     """
     theta = plan.poi_values(point)
-    factors = normalisation_factors(plan.normalisations, plan.case.components.names, point, region_bins(templates))
+    factors = normalisation_factors(
+        acting(plan.normalisations, templates), plan.case.components.names, point, region_bins(templates)
+    )
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     if templates.moving:
         return moving_asimov(model, theta, z, [at * factors for at in templates.at_true[number]])
@@ -165,23 +174,24 @@ def record_of_fit(
     plan: Plan, strategy: str, seed: int, point: dict[str, float], result: FitResult, **fields: object
 ) -> Measurement:
     """Return the record of one fit; `fields` are those that depend on the kind of observable."""
-    truth, poi = plan.case.truth, plan.case.components.pois[0]
+    truth = plan.case.truth
     z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
     bound = truth.bound(plan.poi_values(point), z) if truth is not None else (None, None)
+    labels = {"strategy": strategy, "seed": seed, "data": "asimov", "true": point}
+    bounds = {"bound": bound[0], "bound_stat_only": bound[1]}
+    return Measurement.model_validate(labels | bounds | fitted_fields(result) | fields)
+
+
+def fitted_fields(result: FitResult) -> dict[str, Any]:
+    """Return the fields of a record that a fit decides; no numbers where there is no minimum."""
     second = result.second_minimum
-    values = {
-        "strategy": strategy,
-        "seed": seed,
-        "data": "asimov",
-        "true": point,
-        "poi": poi,
+    values: dict[str, Any] = {
+        "poi": result.poi,
         "estimate": result.estimate,
         "sigma": result.sigma,
         "sigma_down": result.sigma_down,
         "sigma_up": result.sigma_up,
         "sigma_stat_only": result.sigma_stat_only,
-        "bound": bound[0],
-        "bound_stat_only": bound[1],
         "interval_95": result.interval_two_sigma,
         "nuisance_estimate": dict(result.nuisance_estimate),
         "nuisance_sigma": result.nuisance_sigma,
@@ -193,7 +203,7 @@ def record_of_fit(
         # A number beside the verdict that it is none would be quoted.
         values |= dict.fromkeys(("estimate", "sigma", "sigma_down", "sigma_up", "sigma_stat_only", "second_minimum"))
         values |= {"interval_95": (None, None), "nuisance_estimate": {}, "nuisance_sigma": {}}
-    return Measurement.model_validate(values | fields)
+    return values
 
 
 def _record(

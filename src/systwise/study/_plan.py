@@ -37,7 +37,7 @@ class Plan:
         generate_seconds: wall-clock time of generating or reading the events.
         store: all events where they do not fit in memory.
         spread: works on parts of the store elsewhere; None: here.
-        others: plans of the other regions of the likelihood, by name.
+        others: plans of the other regions, by name, those of kind `validation` among them.
     """
 
     case: AbstractCase
@@ -62,8 +62,13 @@ class Plan:
 
     @functools.cached_property
     def regions(self) -> dict[str, Plan]:
-        """The plans of all regions of the likelihood by name, this one first."""
+        """The plans of all regions by name, this one first."""
         return {self.case.region: self, **self.others}
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every region; empty where there is one region only."""
+        return {name: plan.case.kind for name, plan in self.regions.items()} if self.others else {}
 
     @functools.cached_property
     def normalisations(self) -> tuple[Normalisation, ...]:
@@ -101,7 +106,7 @@ class Plan:
     @property
     def morph(self) -> str:
         """How templates become functions of the nuisances."""
-        given = all(region.given for region in self.case.regions.values())
+        given = all(plan.case.given for plan in self.regions.values())
         return self.settings.fit.morph or ("histfactory" if given else "factorised")
 
     @property

@@ -12,7 +12,7 @@ from systwise.study._binned import binned_setups, moves
 from systwise.study._measure import Setup
 from systwise.study._plan import Plan
 from systwise.study._store import Store
-from systwise.templates import JointBinning, join_templates
+from systwise.templates import join_templates, restrict_templates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,11 @@ class RegionSetups:
         found = {name: self._setup(name, one, setup) for name, one in self.observed.items()}
         parts = {region: setup.templates, **{name: other.templates for name, other in found.items()}}
         cells = {name: other.joint for name, other in found.items() if other.joint is not None}
-        return dataclasses.replace(setup, templates=join_templates(parts), shown=setup.templates, cells=cells)
+        every = join_templates(parts)
+        fitted = [name for name in parts if name == region or self.observed[name].plan.case.kind != "validation"]
+        return dataclasses.replace(
+            setup, templates=restrict_templates(every, fitted), shown=setup.templates, every=every, cells=cells
+        )
 
     def _setup(self, name: str, one: Observed, like: Setup) -> Setup:
         """Return a region's setup of the same kind as that of the first region, as far as its observable has one."""
@@ -117,9 +121,3 @@ class RegionSetups:
             self.warnings += said
         setups = self._binned[name]
         return next((setup for setup in setups if setup.binning == like.binning), setups[-1])
-
-
-def region_cells(setup: Setup, region: str) -> dict[str, JointBinning]:
-    """Return the cells of every region whose observable is anchored."""
-    own = {} if setup.joint is None else {region: setup.joint}
-    return {**own, **setup.cells}

@@ -100,7 +100,7 @@ class Measurement(Record):
     """Number of bins or cells; 0 without bins."""
     seed: int
     """Seed of the training."""
-    data: Literal["asimov"] = "asimov"
+    data: Literal["asimov", "observed"] = "asimov"
     """Kind of the data set."""
     true: dict[str, Finite]
     """True values of nuisances and parameters of interest."""
@@ -267,11 +267,21 @@ class Results(Record):
             return {key: value for key, value in values.items() if key != "summaries"}
         return values
 
+    @property
+    def asimov(self) -> list[Measurement]:
+        """The fits of expected data."""
+        return [record for record in self.measurements if record.data == "asimov"]
+
+    @property
+    def observed(self) -> list[Measurement]:
+        """The fits of observed data."""
+        return [record for record in self.measurements if record.data == "observed"]
+
     @computed_field(description="Mean and spread over seeds, one a strategy, binning and true point.")  # type: ignore[prop-decorator]
     @functools.cached_property
     def summaries(self) -> list[Summary]:
         """Mean and spread over seeds of the measurements, in the order in which they were made."""
-        return summarise(self.measurements, self.yardsticks)
+        return summarise(self.asimov, self.yardsticks)
 
     def with_report_seconds(self, seconds: float) -> Results:
         """Return the same results with the time that drawing the report took."""

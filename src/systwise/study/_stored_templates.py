@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from systwise.parameters import (
     constraint_of,
 )
 from systwise.study._manifest import versions
-from systwise.templates import Templates
+from systwise.templates import JointBinning, ScoreTree, Templates, restrict_templates
 
 FORMAT = "systwise/templates/2"
 FOLDER = "templates"
+CUTS = ("directions", "chosen", "thresholds", "labels")
+"""Arrays of the tree of an anchored observable's cells."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,9 @@ class StoredTemplates:
         templates: expected counts at the anchors and at the true points.
         interpolation: `spline`, or `histfactory`.
         mirrored: nuisances with one side that mirrors the other, see `histfactory_interpolation`.
+        kinds: kind of every region, where there are several.
+        cells: anchors and cells of the regions whose observable is anchored.
+        region: name of the first region.
         versions: of the programs that made them.
     """
 
@@ -62,12 +67,38 @@ class StoredTemplates:
     templates: Templates
     interpolation: str = "spline"
     mirrored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cells: Mapping[str, JointBinning] = dataclasses.field(default_factory=dict)
+    region: str = "signal region"
     versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
     @property
     def observable(self) -> str:
         """`fixed`, `moving` or `anchored`."""
         return self.templates.observable
+
+    @property
+    def fitted(self) -> StoredTemplates:
+        """The same without regions that are not fitted."""
+        return self.restricted([name for name, kind in self.kinds.items() if kind != "validation"])
+
+    def restricted(self, names: Collection[str]) -> StoredTemplates:
+        """Return what is known of some regions; nuisances that are factors and act in none of them go."""
+        if not self.kinds:
+            return self
+        templates = restrict_templates(self.templates, names)
+        rates = acting(self.normalisations, templates)
+        known = {rate.nuisance for rate in rates}
+        nuisances = tuple(n for n in self.nuisances if n.kind != "norm" or n.name in known)
+        kept = {nuisance.name for nuisance in nuisances}
+        return dataclasses.replace(
+            self,
+            templates=templates,
+            normalisations=rates,
+            nuisances=nuisances,
+            constraints=tuple(c for c in self.constraints if set(constraint_of(c).nuisances) <= kept),
+            kinds={name: kind for name, kind in self.kinds.items() if name in templates.regions},
+        )
 
     def model(self, simulation: bool | None = None) -> Model:
         """Return the likelihood.
@@ -87,7 +118,7 @@ class StoredTemplates:
             list(templates.counts) if templates.grid is None else [templates.grid],
             convention=self.convention,
             moving=templates.moving,
-            normalisations=self.normalisations,
+            normalisations=acting(self.normalisations, templates),
             variances=nominal_variances(templates, self.nuisances) if included else None,
             regions=region_bins(templates),
         )
@@ -150,6 +181,9 @@ class StoredTemplates:
             "constraints": list(self.constraints),
             "normalisations": [dataclasses.asdict(rate) for rate in self.normalisations],
             "points": [dict(point) for point in self.points],
+            "kinds": dict(self.kinds),
+            "region": self.region,
+            "cells": {name: binning.bins for name, binning in self.cells.items()},
             "templates": {
                 "nuisances": t.nuisances,
                 "component_names": t.component_names,
@@ -164,6 +198,10 @@ class StoredTemplates:
             arrays |= {f"counts.{j}": t.counts[j], f"variances.{j}": t.variances[j]}
         arrays |= {f"anchors.{j}": values for j, values in enumerate(t.anchors)}
         arrays |= {f"region_edges.{i}": edges for i, edges in enumerate(t.regions.values())}
+        for i, binning in enumerate(self.cells.values()):
+            arrays[f"cells.{i}.anchors"] = np.asarray(binning.anchors)
+            for field in CUTS:
+                arrays[f"cells.{i}.{field}"] = np.asarray(getattr(binning.tree, field))
         text = np.frombuffer(json.dumps(manifest, default=float).encode(), np.uint8)
         write_atomically(path, lambda file: np.savez_compressed(file, manifest=text, **arrays))  # type: ignore[arg-type]
 
@@ -217,6 +255,14 @@ def _assembled(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Store
         normalisations=tuple(Normalisation(**_tuples(record)) for record in manifest["normalisations"]),
         points=tuple(manifest["points"]),
         templates=templates,
+        kinds=manifest["kinds"],
+        region=manifest["region"],
+        cells={
+            name: JointBinning(
+                arrays[f"cells.{i}.anchors"], ScoreTree(*(arrays[f"cells.{i}.{field}"] for field in CUTS)), bins
+            )
+            for i, (name, bins) in enumerate(manifest["cells"].items())
+        },
         versions=manifest["versions"],
     )
 
@@ -228,6 +274,19 @@ def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
         return tuple(turned(entry) for entry in value) if isinstance(value, list) else value
 
     return {name: turned(value) for name, value in record.items()}
+
+
+def acting(normalisations: Sequence[Normalisation], templates: Templates) -> tuple[Normalisation, ...]:
+    """Return the normalisations that act in some region of the templates, said of these regions only."""
+    here = set(templates.regions)
+    found = []
+    for rate in normalisations:
+        if rate.regions is None or here <= set(rate.regions):
+            found.append(dataclasses.replace(rate, regions=None))
+        elif here & set(rate.regions):
+            own = tuple(name for name in rate.regions if name in here)
+            found.append(dataclasses.replace(rate, regions=own))
+    return tuple(found)
 
 
 def region_bins(templates: Templates) -> dict[str, int]:

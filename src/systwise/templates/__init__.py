@@ -25,7 +25,7 @@ from systwise.templates._joint_templates import build_joint_templates, merge_spa
 from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
-from systwise.templates._regions import join_templates
+from systwise.templates._regions import join_templates, restrict_templates
 from systwise.templates._score_table import ScoreTable
 from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
@@ -58,6 +58,7 @@ __all__ = [
     "mixture_quantiles",
     "nuisance_point",
     "optimised_edges",
+    "restrict_templates",
     "score",
     "signal_quantiles",
     "spread_anchors",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -63,4 +63,28 @@ def _at_true(parts: tuple[Templates, ...]) -> tuple[tuple[np.ndarray, ...], ...]
             for j, anchors in enumerate(first.anchors)
         )
         for point in range(len(first.truth))
+    )
+
+
+def restrict_templates(templates: Templates, names: Collection[str]) -> Templates:
+    """Return the templates of some regions; the first of them gives the edges.
+
+    Raises:
+        TemplateError: none of them is there.
+    """
+    kept = {name: edges for name, edges in templates.regions.items() if name in names}
+    if len(kept) == len(templates.regions):
+        return templates
+    if not kept:
+        raise TemplateError(f"templates: none of the regions {', '.join(names)} is there")
+    chosen = np.concatenate([np.full(len(edges) - 1, name in kept) for name, edges in templates.regions.items()])
+    return dataclasses.replace(
+        templates,
+        edges=next(iter(kept.values())),
+        counts=tuple(each[..., chosen] for each in templates.counts),
+        variances=tuple(each[..., chosen] for each in templates.variances),
+        truth=templates.truth[..., chosen],
+        at_true=tuple(tuple(each[..., chosen] for each in point) for point in templates.at_true),
+        grid=None if templates.grid is None else templates.grid[..., chosen],
+        regions=kept,
     )

@@ -111,8 +111,8 @@ class Analysis(AbstractCase):
 
     @functools.cached_property
     def regions(self) -> Mapping[str, AbstractCase]:
-        """All regions that are fitted, this one first."""
-        names = [r.name for r in self.settings.regions if r.kind != "validation" and r.name != self.region]
+        """All regions, this one first."""
+        names = [r.name for r in self.settings.regions if r.name != self.region]
         return {self.region: self, **{name: Analysis(self.settings, name) for name in names}}
 
     @property

@@ -25,8 +25,8 @@ def histfactory_interpolation(model: Model, mirrored: Mapping[str, int] | None =
     A nuisance with nominal value 0 and a Gaussian constraint of width 1 becomes a factor on the yield of each
     component and region (code 4) and a difference of shapes (code 4p), as cabinetry builds its workspaces; factors of
     code 1 become code 4, and the simulation's uncertainty of a bin is that at the nominal point (`staterror`), whatever
-    the parameters of interest. Other nuisances keep their splines. CERN-OPEN-2012-016, section 4; pyhf's documentation of
-    interpolation codes.
+    the parameters of interest. Other nuisances keep their splines. CERN-OPEN-2012-016, section 4; interpolation codes
+    as pyhf documents them.
 
     Args:
         model: of templates.

@@ -18,6 +18,7 @@ from systwise.fit.inference._profile import Profile, profile
 from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._impacts import Impacts, impacts
+from systwise.fit.results._printed import Ends
 from systwise.fit.results._pulls import Pulls, pulls
 from systwise.fit.results._result import FitResult
 from systwise.fit.results._yields import Yields, postfit_yields, prefit_yields
@@ -66,6 +67,34 @@ class Measurement:
     def __str__(self) -> str:
         """Return all tables, and why what is missing is."""
         return "\n\n".join([*self.tables, *(f"{part}: {why}" for part, why in self.missing.items())])
+
+    def hidden(self, offset: float) -> Measurement:
+        """Return the same with `offset` added to the measured parameter, without what would give its value away."""
+        result = self.result
+
+        def moved(ends: Ends) -> Ends:
+            low, high = (None if end is None else end + offset for end in ends)
+            return low, high
+
+        hidden = dataclasses.replace(
+            result,
+            estimates={**result.estimates, self.poi: result.estimates[self.poi] + offset},
+            interval=moved(result.interval),
+            interval_two_sigma=moved(result.interval_two_sigma),
+            interval_stat_only=moved(result.interval_stat_only),
+        )
+        lost = dict.fromkeys(("profile", "postfit", "discovery", "limit"), "would show the value, which is hidden")
+        return dataclasses.replace(
+            self,
+            result=hidden,
+            profile=None,
+            pulls=self.pulls and dataclasses.replace(self.pulls, result=hidden),
+            impacts=self.impacts and dataclasses.replace(self.impacts, result=hidden),
+            postfit=None,
+            discovery=None,
+            limit=None,
+            missing={**self.missing, **lost},
+        )
 
     def record(self) -> dict[str, Any]:
         """Return all numbers as plain Python values, for a file; NaN and infinity are None."""

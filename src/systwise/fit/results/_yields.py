@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from systwise.fit.model._data import AbstractData
 from systwise.fit.model._model import Model
 from systwise.fit.results._auxiliary_shifts import prefit_widths
 from systwise.fit.results._printed import Printed, decimals
+from systwise.fit.results._result import FitResult
 from systwise.precision import in_float64
 
 
@@ -91,19 +93,48 @@ def prefit_yields(model: Model) -> Yields:
     return _yields(model, x, free, factors, None, True, "before any fit, as the constraints say")
 
 
-def postfit_yields(model: Model, data: AbstractData) -> Yields:
+def predicted_yields(model: Model, result: FitResult, observed: np.ndarray | None = None) -> Yields:
+    """Return what a model expects at the parameters of a fit of other bins: a validation region after a control fit.
+
+    The simulation's own uncertainty is that before the fit, since these bins told the fit nothing.
+
+    Args:
+        model: with parameters that the fit has; those that it lacks are nominal, with the uncertainty of their
+            constraints.
+        result: the fit.
+        observed: counts to compare with, `[bin]`; none: not looked at.
+    """
+    names = list(model.parameter_names)
+    known = list(result.estimates)
+    z = model.nuisance_values({})
+    x = np.concatenate([model.poi_values(model.components.nominal), z])
+    covariance = np.zeros((len(x), len(x)))
+    covariance[len(x) - len(z) :, len(x) - len(z) :] = _constraint_covariance(model, z)
+    own = [i for i, name in enumerate(names) if name in known]
+    places = [known.index(names[i]) for i in own]
+    x[own] = [result.estimates[names[i]] for i in own]
+    covariance[own, :] = covariance[:, own] = 0
+    covariance[np.ix_(own, own)] = np.nan_to_num(result.covariance[np.ix_(places, places)])
+    pois = len(x) - len(z)
+    variance = np.zeros(model.bins) if model.variance is None else model.factor_variance(x[:pois], x[pois:])
+    factors = _Factors(np.ones(model.bins), np.zeros((model.bins, len(x))), variance)
+    return _yields(model, x, covariance, factors, observed, result.minimum_found, result.verdict)
+
+
+def postfit_yields(model: Model, data: AbstractData, fixed: Mapping[str, float] | None = None) -> Yields:
     """Fit one data set, and return what the model expects there.
 
     Args:
         model: the model; of a moving observable the expectation and the data are those at the fitted nuisances.
         data: one data set.
+        fixed: parameters held at a value.
 
     Raises:
         FitError: a stack of data sets was given.
     """
     if data.stacked:
         raise FitError(f"postfit_yields: {len(data)} stacked data sets given; take one with data[i]")
-    result = fit_many(model, data, levels=(), stat_only=False)[0]
+    result = fit_many(model, data, fixed=fixed, levels=(), stat_only=False)[0]
     if not result.minimum_found:
         nothing = np.full(len(result.estimates), np.nan)
         factors = _Factors(np.ones(model.bins), np.zeros((model.bins, len(nothing))), np.zeros(model.bins))

@@ -123,7 +123,11 @@ class Loader:
                 )
             weights = np.zeros((len(own), len(self.terms)), np.float32)
             weights[:, 0] = own
-            self._append(0, rows, weights, self._columns(-1, source, rows), source)
+            columns = self._columns(-1, source, rows)
+            if self.layout.samples:
+                columns[:, OWN : OWN + len(self.terms)] = weights
+            # A process of their own, which no variation acts on and no late cut asks again.
+            self._append(len(self.settings.processes), rows, weights, columns, source)
         joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
         return self._table(joined, self.sources.fingerprint())
 
@@ -136,7 +140,7 @@ class Loader:
             id=self.first_id + np.arange(len(joined["process"]), dtype=np.int64),
             feature_names=tuple(name for name, _ in self.view.features),
             component_names=tuple(term.name for term in self.terms),
-            processes=tuple(sample.name for sample in settings.processes),
+            processes=(*(sample.name for sample in settings.processes), "data"),
             source=files[0] + (f" and {len(files) - 1} more files" if len(files) > 1 else ""),
             fingerprint=fingerprint,
             columns=joined["columns"] if self.layout.width else None,
