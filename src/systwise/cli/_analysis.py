@@ -38,7 +38,7 @@ def init(
 @app.command()
 def check(
     analysis: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="An analysis file.")],
-    events: Annotated[int, typer.Option(min=1, help="Events to read of each sample.")] = 10_000,
+    events: Annotated[int | None, typer.Option(min=1, help="Events to read of each sample (default: all).")] = None,
     set_: Set = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:

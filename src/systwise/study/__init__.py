@@ -8,6 +8,7 @@ from systwise.study._analysis import (
     example_analysis,
 )
 from systwise.study._channels import ChannelTable
+from systwise.study._checked import RegionCheck
 from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
 from systwise.study._manifest import Manifest, versions
@@ -87,6 +88,7 @@ __all__ = [
     "PlotData",
     "PullRecord",
     "RatioCheck",
+    "RegionCheck",
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from systwise.cases import Analysis, AnalysisSettings, Finding, Progress, no_progress
+from systwise.cases import Analysis, AnalysisSettings, Progress, no_progress
 from systwise.errors import ConfigError
-from systwise.events import check_events
 from systwise.parameters import Nuisance
+from systwise.study._checked import RegionCheck, check_region
 from systwise.study._settings import (
     StudySettings,
     build_case,
@@ -30,9 +30,8 @@ class AnalysisCheck:
 
     Attributes:
         title: name of the measurement.
-        findings: samples and variations.
-        events: events read of each sample at most; yields refer to these.
-        features: names.
+        regions: what was found in each.
+        events: events read of each sample at most, all where None; yields refer to these.
         components: names and coefficients as formulas.
         nuisances: all.
         ways: how each nuisance acts, by name.
@@ -41,9 +40,8 @@ class AnalysisCheck:
     """
 
     title: str
-    findings: tuple[Finding, ...]
-    events: int
-    features: tuple[str, ...]
+    regions: tuple[RegionCheck, ...]
+    events: int | None
     components: tuple[tuple[str, str], ...]
     nuisances: tuple[Nuisance, ...]
     ways: Mapping[str, str]
@@ -52,7 +50,7 @@ class AnalysisCheck:
 
 
 def check_analysis(
-    path: str, overrides: Mapping[str, Any] | None = None, events: int = 10_000, progress: Progress = no_progress
+    path: str, overrides: Mapping[str, Any] | None = None, events: int | None = None, progress: Progress = no_progress
 ) -> AnalysisCheck:
     """Validate an analysis file, read the first events of each sample and return what was found.
 
@@ -68,18 +66,18 @@ def check_analysis(
     true_points(case, settings)
     if not isinstance(case, Analysis):
         raise TypeError(f"{path} made a {type(case).__name__}")
-    table, findings = case.read(progress, limit=events)
-    check_events(table)
+    checks = tuple(check_region(region, events, progress) for region in case.regions.values())
     return AnalysisCheck(
         case.title,
-        findings,
+        checks,
         events,
-        case.features,
         case.formulas,
         case.nuisances,
         case.ways,
         tuple(strategy.name for strategy in strategies),
-        table.notes,
+        tuple(
+            dict.fromkeys(note if len(checks) == 1 else f"{one.name}: {note}" for one in checks for note in one.notes)
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
 from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._strength_settings import TradeOffSettings
+from systwise.study._yaml import parse_yaml
 
 BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quantiles"]
 
@@ -199,13 +200,12 @@ def read_config(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, no YAML, or not a mapping.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise ConfigError(f"{path}: is not valid YAML{line}; mend it there") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not valid YAML (no text); mend it there") from None
+    tree = parse_yaml(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):

@@ -110,7 +110,7 @@ class Analysis(AbstractCase):
         return tuple(name for name, _ in self.view.features)
 
     @functools.cached_property
-    def regions(self) -> Mapping[str, AbstractCase]:
+    def regions(self) -> Mapping[str, Analysis]:
         """All regions, this one first."""
         names = [r.name for r in self.settings.regions if r.name != self.region]
         return {self.region: self, **{name: Analysis(self.settings, name) for name in names}}
