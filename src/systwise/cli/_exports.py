@@ -28,6 +28,9 @@ def export(
     observable: Annotated[str | None, typer.Option(help="fixed or anchored (the default where there is one).")] = None,
     binning: Annotated[str | None, typer.Option(help="Binning of a fixed observable (default: optimised).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the training (default: the first).")] = None,
+    data: Annotated[
+        str, typer.Option(help="asimov, or observed: the counts that systwise unblind --stage full has read.")
+    ] = "asimov",
     true: Annotated[
         str | None,
         typer.Option("--true", metavar="NAME=VALUE", help="True point of the Asimov data (default: nominal)."),
@@ -54,7 +57,15 @@ def export(
         given = {"strategy": strategy, "observable": observable, "binning": binning, "seed": seed}
         point = parse_point(true) if true else {}
         lines = run_export(
-            directory, out, format_, point=point, simulation=simulation, allow=allow_loss, folds=folds, **given
+            directory,
+            out,
+            format_,
+            point=point,
+            data=data,
+            simulation=simulation,
+            allow=allow_loss,
+            folds=folds,
+            **given,
         )
         console = Console()
         for line in lines:

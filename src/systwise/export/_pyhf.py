@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from systwise.errors import ConfigError
 from systwise.export._refit import Comparison, compare
@@ -68,18 +70,21 @@ def export_pyhf(
     path: Path,
     *,
     point: Mapping[str, float] | None = None,
+    observed: Mapping[str, Sequence[float]] | None = None,
     simulation: bool | None = None,
     allow: float = 0.1,
 ) -> Comparison:
     """Write a workspace for pyhf, and beside it `NAME.about.json`: where it comes from and what it loses.
 
-    The data are the Asimov data of a true point of the study. (pyhf's schema has no place for remarks, hence the
-    second file.)
+    The data are the Asimov data of a true point of the study, or observed ones. (pyhf's schema has no place for
+    remarks, hence the second file.)
 
     Args:
         stored: templates of a run.
         path: the file to write, `NAME.json`.
         point: the true point, the nominal one where None.
+        observed: counts by region as `unblind` left them, instead of Asimov data; pulls, estimates and uncertainties
+            are then those of the measurement.
         simulation: include the uncertainty of the simulation; the study's choice where None.
         allow: largest loss: relative change of the uncertainty, or shift of the estimate in units of it.
 
@@ -88,13 +93,25 @@ def export_pyhf(
     """
     model = stored.model(simulation)
     refuse_inexpressible(model)
-    data = stored.data(model, point or {})
+    data = workspace_data(stored, model, point, observed)
     workspace, found = translate(model, data, channel=stored.strategy.replace("@", "_at_"))
     check_loss(found, allow)
     path = Path(path)
     write_json(path, workspace.document)
-    write_json(about_path(path), about(stored, point or {}, found, model))
+    write_json(about_path(path), about(stored, point or {}, found, model, observed is not None))
     return found
+
+
+def workspace_data(
+    stored: StoredTemplates,
+    model: Model,
+    point: Mapping[str, float] | None,
+    observed: Mapping[str, Sequence[float]] | None,
+) -> Data:
+    """Return the data of a workspace: observed counts, else the Asimov data of a true point."""
+    if observed is None:
+        return stored.data(model, point or {})
+    return stored.observed_data(model, {name: np.asarray(counts) for name, counts in observed.items()})
 
 
 def check_loss(found: Comparison, allow: float) -> None:
@@ -119,7 +136,9 @@ def shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.4g}"
 
 
-def about(stored: StoredTemplates, point: Mapping[str, float], found: Comparison, model: Model) -> dict[str, Any]:
+def about(
+    stored: StoredTemplates, point: Mapping[str, float], found: Comparison, model: Model, observed: bool = False
+) -> dict[str, Any]:
     """Return where a workspace comes from and what it loses, as plain values."""
     return {
         "case": stored.case,
@@ -127,8 +146,8 @@ def about(stored: StoredTemplates, point: Mapping[str, float], found: Comparison
         "observable": stored.observable,
         "binning": stored.binning,
         "seed": stored.seed,
-        "data": "asimov",
-        "true": dict(stored.points[stored.point_number(point)]),
+        "data": "observed" if observed else "asimov",
+        "true": {} if observed else dict(stored.points[stored.point_number(point)]),
         "simulation": "include" if model.variance is not None else "exclude",
         "versions": dict(stored.versions),
         "comparison": found.record(),

@@ -117,8 +117,11 @@ class PyhfModel:
         return float(value), np.asarray(slope), 0.5 * (curvature + curvature.T)
 
     def expected(self, values: Float64[np.ndarray, " parameter"]) -> Float64[np.ndarray, " bin"]:
-        """Return pyhf's expected counts."""
-        return np.asarray(self.model.expected_actualdata(jnp.asarray(values)), float)
+        """Return pyhf's expected counts, in the order of our bins; pyhf sorts channels by their names."""
+        found = np.asarray(self.model.expected_actualdata(jnp.asarray(values)), float)
+        slices = self.model.config.channel_slices
+        names = [channel["name"] for channel in self.workspace.document["channels"]]
+        return np.concatenate([found[slices[name]] for name in names])
 
     def place(self, name: str) -> int:
         """Return the number of the first entry of one of our parameters."""

@@ -13,7 +13,7 @@ from systwise.export._onnx import export_onnx
 from systwise.export._pyhf import about_path, export_pyhf, shown
 from systwise.export._refit import Comparison
 from systwise.registry import suggestion
-from systwise.study import StoredTemplates
+from systwise.study import StoredTemplates, read_counts
 
 FORMATS = ("pyhf", "cabinetry", "onnx")
 
@@ -24,6 +24,7 @@ def run_export(
     kind: str = "pyhf",
     *,
     point: Mapping[str, float] | None = None,
+    data: str = "asimov",
     simulation: bool | None = None,
     allow: float = 0.1,
     folds: str = "mean",
@@ -36,6 +37,7 @@ def run_export(
         out: the file to write, or a folder for cabinetry.
         kind: `pyhf`, `cabinetry` or `onnx`.
         point: true point of the Asimov data, the nominal one where None.
+        data: `asimov`, or `observed` for the counts that `systwise unblind --stage full` read.
         simulation: include the uncertainty of the simulation; the study's choice where None.
         allow: largest loss of a workspace.
         folds: `mean` or `separate` networks (`onnx`).
@@ -52,7 +54,10 @@ def run_export(
     path = choose_templates(run, **chosen)
     stored = StoredTemplates.load(path)
     write = export_pyhf if kind == "pyhf" else export_cabinetry
-    found = write(stored, out, point=point, simulation=simulation, allow=allow)
+    if data not in ("asimov", "observed"):
+        raise ConfigError(f"--data {data}: choose asimov or observed")
+    observed = read_counts(run, stored) if data == "observed" else None
+    found = write(stored, out, point=point, observed=observed, simulation=simulation, allow=allow)
     where = about_path(out) if kind == "pyhf" else out / "about.json"
     head = f"{out}: {stored.strategy}, {stored.observable}, {stored.binning} binning, seed {stored.seed}"
     return [head, *comparison_lines(found), f"{where} holds the same."]

@@ -14,7 +14,7 @@ Between and beyond one standard deviation HistFactory interpolates in its own wa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from jaxtyping import Float64
 
 from systwise.errors import ConfigError
 from systwise.export._deviations import deviations, free
-from systwise.fit import Data, ExponentialFactor, LinearFactor, Model
+from systwise.fit import AddedShape, Data, Effect, ExponentialFactor, LinearFactor, Model
 from systwise.parameters import Deviations
 
 WIDEST = 5.0
@@ -62,7 +62,7 @@ def histfactory_workspace(
     Args:
         model: of a fixed or an anchored observable.
         data: one data set, its constraints centred on the nominal values.
-        channel: name of the channel.
+        channel: name of the channel where the model is of one region; else channels have the regions' names.
         steps: at how many standard deviations a nuisance's templates are taken, 1 where a name is missing. Templates
             taken nearer, `T(+-s)`, are extended to one standard deviation along the straight line
             `T(0) + (T(+-s) - T(0)) / s`: HistFactory's interpolation is then right where the data put a nuisance that
@@ -76,15 +76,18 @@ def histfactory_workspace(
     refuse_inexpressible(model)
     if model.moving or data.stacked:
         raise ConfigError("HistFactory: a workspace holds one data set with one histogram; choose one")
-    writer = _Writer(model, data, steps or {}, lumi)
+    channels = model.region_slices() if model.regions else {channel: slice(0, model.bins)}
+    writer = _Writer(model, data, steps or {}, lumi, channels)
     for number in range(len(model.nuisances)):
         writer.add_nuisance(number)
-    writer.add_simulation(channel)
+    writer.add_simulation()
     counts = np.asarray(data.counts, np.float64)
     document = {
         "version": "1.0.0",
-        "channels": [{"name": channel, "samples": writer.samples}],
-        "observations": [{"name": channel, "data": counts.tolist()}],
+        "channels": [
+            {"name": name, "samples": [s for s in writer.samples[name] if any(s["data"])]} for name in channels
+        ],
+        "observations": [{"name": name, "data": counts[own].tolist()} for name, own in channels.items()],
         "measurements": [
             {
                 "name": "measurement",
@@ -126,42 +129,50 @@ def refuse_inexpressible(model: Model) -> None:
 class _Writer:
     """Samples, parameters and losses of a workspace as they are put together."""
 
-    def __init__(self, model: Model, data: Data, steps: Mapping[str, float], lumi: bool) -> None:
+    def __init__(
+        self, model: Model, data: Data, steps: Mapping[str, float], lumi: bool, channels: Mapping[str, slice]
+    ) -> None:
+        self.channels = channels
         self.model, self.data, self.steps, self.lumi = model, data, steps, lumi
         self.nominal = model.templates([n.nominal for n in model.nuisances])
         self.losses: list[str] = []
         self.maps: dict[str, Deviations] = {}
         self.names = {name: name for name in model.parameter_names}
         c = model.components
-        self.samples: list[dict[str, Any]] = []
-        for k, name in enumerate(c.names):
-            factors = [poi for poi, power in zip(c.pois, c.powers[k], strict=True) if power]
-            modifiers = [{"name": poi, "type": "normfactor", "data": None} for poi in factors]
-            self.samples.append({"name": name, "data": self.nominal[k].tolist(), "modifiers": modifiers})
+        self.samples: dict[str, list[dict[str, Any]]] = {}
+        for channel, own in channels.items():
+            self.samples[channel] = []
+            for k, name in enumerate(c.names):
+                factors = [poi for poi, power in zip(c.pois, c.powers[k], strict=True) if power]
+                modifiers = [{"name": poi, "type": "normfactor", "data": None} for poi in factors]
+                contents = self.nominal[k, own].tolist()
+                self.samples[channel].append({"name": name, "data": contents, "modifiers": modifiers})
         self.parameters: list[dict[str, Any]] = [
             {"name": poi, "inits": [float(start)], "bounds": [[float(v) for v in ends]]}
             for poi, start, ends in zip(c.pois, c.nominal, c.ranges, strict=True)
         ]
-        self.effects = {effect.nuisance: effect for effect in model.effects}
+        self.effects: dict[int, list[Effect]] = {}
+        for effect in model.effects:
+            self.effects.setdefault(effect.nuisance, []).append(effect)
 
     def _modify(self, mask: np.ndarray, modifier: dict[str, Any]) -> None:
-        for k in np.flatnonzero(mask):
-            self.samples[k]["modifiers"].append(dict(modifier))
+        """Add a modifier where a mask `[component, bin]` is true."""
+        for channel, own in self.channels.items():
+            for k in np.flatnonzero(mask[:, own].any(axis=1)):
+                self.samples[channel][k]["modifiers"].append(dict(modifier))
 
     def add_nuisance(self, number: int) -> None:
         """Add the modifiers of one nuisance, and its range."""
         nuisance, constraint = self.model.nuisances[number], self.model.constraints[number]
-        effect = self.effects.get(number)
-        mask: np.ndarray | None = None
-        if isinstance(effect, LinearFactor):
-            mask = np.asarray(effect.mask, bool).reshape(len(self.samples), -1).max(axis=1)
-        elif isinstance(effect, ExponentialFactor):
-            mask = np.asarray((np.asarray(effect.log_up) != 0) | (np.asarray(effect.log_down) != 0)).max(axis=1)
+        effects = self.effects.get(number, [])
+        factors = [effect for effect in effects if not isinstance(effect, AddedShape)]
+        mask = self._mask(factors) if factors and len(factors) == len(effects) else None
         if mask is not None and free(constraint):
-            self._add_free(number, mask)
+            self._add_free(number, mask, factors)
             return
         scale = deviations(nuisance, constraint, self.data.auxiliary[number])
-        if mask is not None and isinstance(effect, LinearFactor) and scale.width is not None:
+        linear = bool(factors) and all(isinstance(factor, LinearFactor) for factor in factors)
+        if mask is not None and linear and scale.width is not None:
             if self.lumi and "lumi" not in self.names.values():
                 self._add_lumi(number, mask, scale.width)
                 return
@@ -182,10 +193,23 @@ class _Writer:
         up, down = (self.nominal + (contents - self.nominal) / step for contents in near)
         if mask is not None and self._constant(up) and self._constant(down):
             self._add_rate(nuisance.name, mask, up, down)
+        elif factors and step == 1:
+            self._add_split(nuisance.name, factors, up, down)
         else:
             self._add_shape(nuisance.name, up, down, step)
         bounds = [max(low, -WIDEST), min(high, WIDEST)]
         self.parameters.append({"name": nuisance.name, "inits": [0.0], "bounds": [bounds]})
+
+    def _mask(self, factors: Sequence[Effect]) -> np.ndarray:
+        """Return where factors act, `[component, bin]`."""
+        mask = np.zeros(self.nominal.shape, bool)
+        for factor in factors:
+            if isinstance(factor, LinearFactor):
+                own = np.asarray(factor.mask, bool)
+                mask |= own if own.ndim == 2 else own[:, None]
+            elif isinstance(factor, ExponentialFactor):
+                mask |= (np.asarray(factor.log_up) != 0) | (np.asarray(factor.log_down) != 0)
+        return mask
 
     def _templates_at(self, number: int, value: float) -> Float64[np.ndarray, "component bin"]:
         z = [n.nominal for n in self.model.nuisances]
@@ -197,16 +221,17 @@ class _Writer:
 
     def _constant(self, other: np.ndarray) -> bool:
         """Return whether templates differ from the nominal ones by one factor a component."""
-        filled = self.nominal != 0
-        for row, known in zip(self._ratio(other), filled, strict=True):
-            values = row[known]
-            if len(values) and np.ptp(values) > SAME * np.max(np.abs(values)):
-                return False
+        filled, ratio = self.nominal != 0, self._ratio(other)
+        for own in self.channels.values():
+            for row, known in zip(ratio[:, own], filled[:, own], strict=True):
+                values = row[known]
+                if len(values) and np.ptp(values) > SAME * np.max(np.abs(values)):
+                    return False
         return True
 
-    def _add_free(self, number: int, mask: np.ndarray) -> None:
+    def _add_free(self, number: int, mask: np.ndarray, factors: Sequence[Effect]) -> None:
         nuisance = self.model.nuisances[number]
-        if not isinstance(self.effects[number], LinearFactor):
+        if not all(isinstance(factor, LinearFactor) for factor in factors):
             raise ConfigError(
                 f"HistFactory: '{nuisance.name}' is an exponential factor that nothing constrains, and a workspace's "
                 "normsys has a Gaussian constraint; make it a linear normalisation or constrain it"
@@ -223,25 +248,49 @@ class _Writer:
         self.parameters.append({**entry, "bounds": [[float(v) for v in nuisance.range]]})
 
     def _add_rate(self, name: str, mask: np.ndarray, up: np.ndarray, down: np.ndarray) -> None:
-        for k in np.flatnonzero(mask):
-            bins = np.flatnonzero(self.nominal[k])
-            if not len(bins):
-                continue
-            data = {"hi": float(self._ratio(up)[k, bins[0]]), "lo": float(self._ratio(down)[k, bins[0]])}
-            self.samples[k]["modifiers"].append({"name": name, "type": "normsys", "data": data})
+        ratios = self._ratio(up), self._ratio(down)
+        for channel, own in self.channels.items():
+            for k in np.flatnonzero(mask[:, own].any(axis=1)):
+                bins = np.flatnonzero(self.nominal[k, own])
+                if not len(bins):
+                    continue
+                hi, lo = (float(ratio[k, own][bins[0]]) for ratio in ratios)
+                if hi != 1 or lo != 1:
+                    data = {"hi": hi, "lo": lo}
+                    self.samples[channel][k]["modifiers"].append({"name": name, "type": "normsys", "data": data})
+
+    def _add_split(self, name: str, factors: Sequence[Effect], up: np.ndarray, down: np.ndarray) -> None:
+        """Add the factors on yields and the shapes of a nuisance that has both, as HistFactory combines them."""
+        logs = [
+            sum((np.asarray(getattr(f, side)) for f in factors if isinstance(f, ExponentialFactor)), np.zeros((1, 1)))
+            for side in ("log_up", "log_down")
+        ]
+        hi, lo = (np.broadcast_to(np.exp(log), self.nominal.shape) for log in logs)
+        mask = (hi != 1) | (lo != 1)
+        for channel, own in self.channels.items():
+            for k in np.flatnonzero(mask[:, own].any(axis=1) & self.nominal[:, own].any(axis=1)):
+                data = {"hi": float(hi[k, own][0]), "lo": float(lo[k, own][0])}
+                self.samples[channel][k]["modifiers"].append({"name": name, "type": "normsys", "data": data})
+        self._add_histosys(name, up / hi, down / lo)
+
+    def _add_histosys(self, name: str, up: np.ndarray, down: np.ndarray) -> None:
+        """Add templates at plus and minus one standard deviation where they are not the nominal ones."""
+        for channel, own in self.channels.items():
+            nominal, rise, fall = self.nominal[:, own], up[:, own], down[:, own]
+            largest = np.maximum(np.abs(rise - nominal), np.abs(fall - nominal)).max(axis=1)
+            for k in np.flatnonzero(largest > SAME * np.abs(nominal).max(axis=1)):
+                data = {"hi_data": rise[k].tolist(), "lo_data": fall[k].tolist()}
+                self.samples[channel][k]["modifiers"].append({"name": name, "type": "histosys", "data": data})
 
     def _add_shape(self, name: str, up: np.ndarray, down: np.ndarray, step: float) -> None:
-        largest = np.maximum(np.abs(up - self.nominal), np.abs(down - self.nominal)).max(axis=1)
-        for k in np.flatnonzero(largest > SAME * np.abs(self.nominal).max(axis=1)):
-            data = {"hi_data": up[k].tolist(), "lo_data": down[k].tolist()}
-            self.samples[k]["modifiers"].append({"name": name, "type": "histosys", "data": data})
+        self._add_histosys(name, up, down)
         taken = "one standard deviation" if step == 1 else f"{step:.3g} standard deviations, extended linearly to one"
         self.losses.append(
             f"'{name}' moves shapes: the workspace holds templates at plus and minus {taken}, and interpolates between "
             "them in its own way"
         )
 
-    def add_simulation(self, channel: str) -> None:
+    def add_simulation(self) -> None:
         """Add the `staterror` of every simulated sample, so that each bin has our relative uncertainty.
 
         A workspace's does not follow the parameters of interest: it is that of the nominal point.
@@ -257,6 +306,7 @@ class _Writer:
         signed = np.abs((self.nominal * simulated).sum(axis=0))
         variance = model.factor_variance(model.components.nominal, {})
         errors = np.sqrt(variance * share) * signed
-        for k in np.flatnonzero(simulated.any(axis=1)):
-            modifier = {"name": f"simulation_{channel}", "type": "staterror", "data": errors[k].tolist()}
-            self.samples[k]["modifiers"].append(modifier)
+        for channel, bins in self.channels.items():
+            for k in np.flatnonzero(simulated[:, bins].any(axis=1)):
+                modifier = {"name": f"simulation_{channel}", "type": "staterror", "data": errors[k, bins].tolist()}
+                self.samples[channel][k]["modifiers"].append(modifier)

@@ -39,7 +39,7 @@ from systwise.fit.interop._interpolation import histfactory_interpolation
 from systwise.fit.likelihood import CONVENTIONS, Convention
 from systwise.fit.model._combined import CombinedData, CombinedModel, combined
 from systwise.fit.model._data import AbstractData, Data, MovingData, asimov, moving_asimov, stack, study_auxiliary
-from systwise.fit.model._effects import ExponentialFactor, LinearFactor
+from systwise.fit.model._effects import AddedShape, Effect, ExponentialFactor, LinearFactor
 from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
@@ -58,6 +58,7 @@ __all__ = [
     "ONE_SIGMA",
     "TWO_SIGMA",
     "AbstractData",
+    "AddedShape",
     "CLs",
     "CombinedData",
     "CombinedModel",
@@ -65,6 +66,7 @@ __all__ = [
     "CoverageSummary",
     "Data",
     "Discovery",
+    "Effect",
     "ExpectedSignificance",
     "ExponentialFactor",
     "FeldmanCousins",

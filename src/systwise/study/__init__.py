@@ -62,7 +62,7 @@ from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
 from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.study._summary import Spread, Summary
-from systwise.study._unblind import STAGES, Unblinded, stored_rows, unblind
+from systwise.study._unblind import STAGES, Unblinded, read_counts, stored_rows, unblind
 from systwise.study._vary import write_varied
 
 __all__ = [
@@ -122,6 +122,7 @@ __all__ = [
     "parse_assignment",
     "parse_point",
     "read_config",
+    "read_counts",
     "resolve_settings",
     "results_schema",
     "run_study",

@@ -144,6 +144,19 @@ class StoredTemplates:
         counts = model.coefficients(theta) @ (self.templates.truth[number] * factors)
         return Data(counts, study_auxiliary(model, z))
 
+    def observed_data(self, model: Model, counts: Mapping[str, np.ndarray]) -> Data:
+        """Return observed counts of the model's regions as data, auxiliary observations at their nominal values.
+
+        Raises:
+            ConfigError: a region has no counts.
+        """
+        names = list(model.regions) or [self.region]
+        missing = [name for name in names if name not in counts]
+        if missing:
+            raise ConfigError(f"region '{missing[0]}': there are no observed counts of it")
+        z = np.array([nuisance.nominal for nuisance in model.nuisances])
+        return Data(np.concatenate([counts[name] for name in names]).astype(np.float64), study_auxiliary(model, z))
+
     def point_number(self, point: Mapping[str, float]) -> int:
         """Return the number of a true point; names that are missing are at their nominal values.
 

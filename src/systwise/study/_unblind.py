@@ -15,15 +15,14 @@ from typing import Literal
 
 import numpy as np
 
+from systwise.atomic import write_atomically
 from systwise.cases import AbstractCase, Analysis, AnalysisSettings, Progress, no_progress
 from systwise.errors import ConfigError, FitError
 from systwise.events import EventTable, fold_of
 from systwise.fit import (
-    Data,
     FitResult,
     GoodnessOfFit,
     Measurement,
-    Model,
     Yields,
     fit_many,
     goodness_of_fit,
@@ -31,7 +30,6 @@ from systwise.fit import (
     postfit_yields,
     predicted_yields,
     prefit_yields,
-    study_auxiliary,
 )
 from systwise.learn import (
     STRATEGIES,
@@ -50,6 +48,8 @@ from systwise.templates import FineGrid, Pairs, joint_score, score
 
 Stage = Literal["control", "gof", "full"]
 STAGES: tuple[Stage, ...] = ("control", "gof", "full")
+UNBLINDED = "unblinded"
+"""Folder of what was looked at."""
 PREFERRED = ("joint", "given", "optimised", "uniform")
 """Binnings of a strategy, the one that is looked at first."""
 
@@ -186,7 +186,7 @@ def unblind(
         counts[name] = observed_counts(folder, row, case, name, table, uniform)
         digests[name] = _digest(table)
     model = row.restricted(fitted).model()
-    data = _data(model, counts, fitted)
+    data = row.observed_data(model, counts)
     poi = model.components.pois[0]
     nominal = dict(zip(model.components.pois, model.components.nominal, strict=True))
     held = nominal if stage == "control" else None
@@ -197,7 +197,7 @@ def unblind(
     validation = None
     if validated and stage != "gof" and hide is None:
         other = row.restricted(validated).model()
-        validation = predicted_yields(other, result, _data(other, counts, validated).counts)
+        validation = predicted_yields(other, result, row.observed_data(other, counts).counts)
     measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
     offset = None if hide is None or measured is None else _offset(hide, measured)
     if measured is not None and offset is not None:
@@ -231,6 +231,8 @@ def unblind(
     manifest.model_copy(update={"looks": [*manifest.looks, look]}).save(folder)
     if measured is not None and offset is None:
         _store(folder, row, measured)
+        text = json.dumps({name: counts[name].tolist() for name in fitted}, indent=1)
+        write_atomically(_counts_path(folder, row), lambda file: file.write(text.encode()))
     return found
 
 
@@ -270,9 +272,24 @@ def _observable(folder: Path, row: StoredTemplates, case: AbstractCase, region: 
     return load_observable(folder / "models" / f"{row.strategy}{word}-seed{row.seed}.eqx")[1]
 
 
-def _data(model: Model, counts: Mapping[str, np.ndarray], regions: Sequence[str]) -> Data:
-    z = np.array([nuisance.nominal for nuisance in model.nuisances])
-    return Data(np.concatenate([counts[name] for name in regions]), study_auxiliary(model, z))
+def _counts_path(folder: Path, row: StoredTemplates) -> Path:
+    return folder / UNBLINDED / f"{row.strategy}-{row.observable}-{row.binning}-seed{row.seed}.json"
+
+
+def read_counts(folder: Path, row: StoredTemplates) -> dict[str, list[float]]:
+    """Return the observed counts by region that stage `full` left.
+
+    Raises:
+        ConfigError: the data were not looked at.
+    """
+    path = _counts_path(folder, row)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise ConfigError(
+            f"{folder}: the signal region of {row.strategy}, {row.observable}, {row.binning} is blinded; run systwise "
+            "unblind --stage full first"
+        ) from None
 
 
 def _offset(seed: int, measured: Measurement) -> float:
