@@ -103,12 +103,6 @@ class AbstractCase(abc.ABC):
     settings_class: ClassVar[type[Settings]]
     region: str = "signal region"
     """Which region of phase space the events are of."""
-    kind: str = "signal"
-    """`signal`, `control` or `validation`."""
-    given: bool = False
-    """Whether there is a given observable only, so that nothing is trained."""
-    score_edges: tuple[float, ...] | None = None
-    """Edges of the analyst's own score in its own unit, where it comes in bins; it is then fitted in these."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named layers of study settings: `paper` (a publication's choices), `quick` (a small version)."""
 
@@ -174,6 +168,21 @@ class AbstractCase(abc.ABC):
         """
         alternative = self.components.alternative
         return None if alternative is None else (alternative, self.components.nominal)
+
+    @property
+    def kind(self) -> str:
+        """`signal`, `control` or `validation`: what the region is for."""
+        return "signal"
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a given observable only, so that nothing is trained."""
+        return False
+
+    @property
+    def score_edges(self) -> tuple[float, ...] | None:
+        """Edges of the analyst's own score in its own unit, where it comes in bins; it is then fitted in these."""
+        return None
 
     @property
     def regions(self) -> Mapping[str, AbstractCase]:

@@ -272,7 +272,9 @@ def _assembled(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Store
         region=manifest["region"],
         cells={
             name: JointBinning(
-                arrays[f"cells.{i}.anchors"], ScoreTree(*(arrays[f"cells.{i}.{field}"] for field in CUTS)), bins
+                jnp.asarray(arrays[f"cells.{i}.anchors"]),
+                ScoreTree(*(jnp.asarray(arrays[f"cells.{i}.{field}"]) for field in CUTS)),
+                bins,
             )
             for i, (name, bins) in enumerate(manifest["cells"].items())
         },

@@ -201,7 +201,10 @@ def unblind(
     measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
     offset = None if hide is None or measured is None else _offset(hide, measured)
     if measured is not None and offset is not None:
-        measured, result = measured.hidden(offset), None
+        measured = measured.hidden(offset)
+    goodness = None if measured is None else measured.goodness
+    if stage == "gof":
+        goodness = goodness_of_fit(model, data, toys=toys, seed=seed)
     found = Unblinded(
         stage,
         row,
@@ -209,8 +212,8 @@ def unblind(
         prefit_yields(model),
         measured.postfit if measured is not None else postfit_yields(model, data, held) if held else None,
         validation,
-        result if stage == "control" else measured and measured.result,
-        goodness_of_fit(model, data, toys=toys, seed=seed) if stage == "gof" else measured and measured.goodness,
+        result if stage == "control" else None if measured is None else measured.result,
+        goodness,
         measured,
         offset,
         digests,
@@ -258,8 +261,7 @@ def observed_counts(
     if region in row.cells:
         return joint_score(observable, own, table, rows, folds, z, row.cells[region]).sums[0].sum(axis=0)
     edges = row.templates.region_edges(region)[region]
-    discrete = isinstance(observable, AbstractDiscreteObservable)
-    grid = FineGrid.holding(observable.bins if discrete else uniform)
+    grid = FineGrid.holding(observable.bins if isinstance(observable, AbstractDiscreteObservable) else uniform)
     found = score(observable, own, table, rows, folds, Pairs(z, z), grid=grid)
     return found.rebin(edges)[0][0].sum(axis=0)
 

@@ -30,7 +30,8 @@ class Templates:
         nuisances: names; the order of `anchors`, `counts` and `variances`.
         component_names: names of the component axis.
         anchors: `[anchor]` values for each nuisance.
-        counts: `[anchor, component, bin]` for each nuisance; events at the anchor, scored there.
+        counts: `[anchor, component, bin]` for each nuisance; events at the anchor, scored there. One array
+            `[component, bin]` where nothing moves events.
         variances: sums of squared weights, same shapes.
         moving: whether the observable depends on the hypothesised nuisance.
         true_points: `[point, nuisance]` true values that were asked for.
@@ -49,8 +50,8 @@ class Templates:
     nuisances: tuple[str, ...]
     component_names: tuple[str, ...]
     anchors: tuple[Float64[np.ndarray, " _"], ...]
-    counts: tuple[Float64[np.ndarray, "_ component bin"], ...]
-    variances: tuple[Float64[np.ndarray, "_ component bin"], ...]
+    counts: tuple[Float64[np.ndarray, "... component bin"], ...]
+    variances: tuple[Float64[np.ndarray, "... component bin"], ...]
     moving: bool
     true_points: Float64[np.ndarray, "point nuisance"]
     truth: Float64[np.ndarray, "point component bin"]

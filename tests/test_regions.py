@@ -1,0 +1,426 @@
+"""Several regions and observed data: cabinetry's numbers, estimates from data, blinding, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+import yaml
+from typer.testing import CliRunner
+
+from systwise.cases import Analysis, AnalysisSettings
+from systwise.cli import app
+from systwise.fit import fit
+from systwise.study import Manifest, Results, StoredTemplates
+
+pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cms-htautau"
+EDGES = [0, 25, 50, 75, 100]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def events(seed: int, count: int, peak: float, weight: float, charge: float = 0.5) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    mass = np.abs(random.normal(peak, 25, count))
+    return {
+        "mass": mass,
+        "other": random.normal(peak / 50, 1, count),
+        "far": random.uniform(0, 1, count),
+        "same": (random.uniform(0, 1, count) > charge).astype(float),
+        "w": np.full(count, weight),
+        "w_up": weight * (1 + 0.2 * mass / 100),
+        "w_down": weight * (1 - 0.15 * mass / 100),
+    }
+
+
+FILES = {
+    "signal": lambda: events(1, 3000, 70, 0.05, 1.0),
+    "background": lambda: events(2, 6000, 30, 0.1, 0.9),
+    "shifted": lambda: events(3, 6000, 34, 0.1, 0.9),
+}
+
+
+def observed() -> dict[str, np.ndarray]:
+    parts = [events(11, 160, 70, 1, 1.0), events(12, 600, 31, 1, 0.9), events(13, 220, 50, 1, 0.5)]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: found[name] for name in ("mass", "other", "far", "same")}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("regions")
+    # Trees: uproot applies no cut to an RNTuple, and cabinetry would count all events.
+    with uproot.recreate(folder / "prediction.root") as file:
+        for name, make in FILES.items():
+            tree_of(file, name, make())
+    with uproot.recreate(folder / "data.root") as file:
+        tree_of(file, "observed", observed())
+    return folder
+
+
+def tree_of(file, name: str, values: dict[str, np.ndarray]) -> None:
+    file.mktree(name, {key: column.dtype for key, column in values.items()}).extend(values)
+
+
+def analysis() -> dict:
+    """An analysis in cabinetry's words: two regions, mirrored samples, weights, a rate in one region, a free factor."""
+    return {
+        "General": {
+            "Measurement": "two-regions",
+            "POI": "mu",
+            "HistogramFolder": "histograms/",
+            "InputPath": "{SamplePath}",
+        },
+        "Regions": [
+            {"Name": "signal", "Variable": "mass", "Filter": "far < 0.6", "Binning": EDGES},
+            {"Name": "control", "Variable": "mass", "Filter": "far >= 0.6", "Binning": EDGES[:3], "Kind": "control"},
+        ],
+        "Samples": [
+            {"Name": "Data", "Tree": "observed", "SamplePath": "data.root", "Data": True},
+            {"Name": "S", "Tree": "signal", "SamplePath": "prediction.root", "Weight": "w", "Regions": "signal"},
+            {"Name": "B", "Tree": "background", "SamplePath": "prediction.root", "Weight": "w"},
+        ],
+        "Systematics": [
+            {
+                "Name": "lumi",
+                "Type": "Normalization",
+                "Up": {"Normalization": 0.05},
+                "Down": {"Normalization": -0.05},
+            },
+            {
+                "Name": "model",
+                "Samples": "B",
+                "Type": "NormPlusShape",
+                "Up": {"SamplePath": "prediction.root", "Tree": "shifted"},
+                "Down": {"Symmetrize": True},
+            },
+            {
+                "Name": "weights",
+                "Samples": "B",
+                "Type": "NormPlusShape",
+                "Up": {"Weight": "w_up"},
+                "Down": {"Weight": "w_down"},
+            },
+            {
+                "Name": "extrapolation",
+                "Samples": "B",
+                "Regions": "control",
+                "Type": "Normalization",
+                "Up": {"Normalization": 0.1},
+                "Down": {"Normalization": -0.08},
+            },
+        ],
+        "NormFactors": [
+            {"Name": "mu", "Samples": "S", "Nominal": 1, "Bounds": [-5, 10]},
+            {"Name": "norm_B", "Samples": "B", "Nominal": 1, "Bounds": [0, 5]},
+        ],
+    }
+
+
+def write(folder: Path, tree: dict, name: str = "my.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(inputs) -> Path:
+    tree = analysis() | {"study": {"fit": {"simulation": "include"}, "true": [{}]}}
+    write(inputs, tree)
+    os.environ["SYSTWISE_CACHE"] = str(inputs / "cache")
+    done = call("run", inputs / "my.yaml", "--out", inputs / "out")
+    assert done.exit_code == 0, done.output
+    return inputs / "out"
+
+
+@pytest.fixture(scope="module")
+def by_cabinetry(inputs):
+    """cabinetry's fits of the same file: expected and observed data."""
+    cabinetry = pytest.importorskip("cabinetry")
+    logging.getLogger("cabinetry").setLevel(logging.ERROR)
+    tree = analysis()
+    del tree["Regions"][1]["Kind"]  # cabinetry does not know it
+    tree["General"]["InputPath"] = str(inputs / "{SamplePath}")
+    tree["General"]["HistogramFolder"] = str(inputs / "histograms")
+    cabinetry.templates.build(tree, method="uproot")
+    cabinetry.templates.postprocess(tree)
+    workspace = cabinetry.workspace.build(tree)
+    found = {}
+    for kind in ("asimov", "observed"):
+        model, data = cabinetry.model_utils.model_and_data(workspace, asimov=kind == "asimov")
+        result = cabinetry.fit.fit(model, data, minos=["mu"])
+        found[kind] = dict(zip(result.labels, result.bestfit, strict=True)), result.minos_uncertainty["mu"]
+    return found
+
+
+def test_a_file_of_cabinetry_gives_its_numbers_on_expected_data(run, by_cabinetry):
+    (record,) = Results.load(run / "results.json").asimov
+    best, (down, up) = by_cabinetry["asimov"]
+    sigma = (up - down) / 2
+    assert record.estimate == pytest.approx(best["mu"], abs=0.01 * sigma)
+    assert record.sigma_down == pytest.approx(-down, rel=0.01)
+    assert record.sigma_up == pytest.approx(up, rel=0.01)
+    assert record.bins == 6
+
+
+def test_observed_data_are_shown_stage_by_stage_and_give_cabinetrys_numbers(run, by_cabinetry, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    refused = call("export", folder, "-o", tmp_path / "w.json", "--data", "observed")
+    assert refused.exit_code == 2
+    assert "is blinded; run systwise unblind --stage full first" in " ".join(refused.stderr.split())
+    control = call("unblind", folder, "--stage", "control")
+    assert control.exit_code == 0, control.output
+    values = observed()
+    inside = (values["far"] >= 0.6) & (values["mass"] < 50)
+    assert f"data {int(inside.sum())}" in " ".join(control.output.split())
+    goodness = call("unblind", folder, "--stage", "gof")
+    assert "p-value" in goodness.output
+    assert not Results.load(folder / "results.json").observed
+    full = call("unblind", folder, "--stage", "full")
+    assert full.exit_code == 0, full.output
+    (record,) = Results.load(folder / "results.json").observed
+    best, (down, up) = by_cabinetry["observed"]
+    sigma = (up - down) / 2
+    assert record.estimate == pytest.approx(best["mu"], abs=0.01 * sigma)
+    assert record.sigma_up == pytest.approx(up, rel=0.015)
+    assert record.sigma_down == pytest.approx(-down, rel=0.015)
+    for name in ("model", "weights", "extrapolation", "lumi"):
+        assert record.nuisance_estimate[name] == pytest.approx(best[name], abs=0.02)
+    assert record.nuisance_estimate["norm_B"] == pytest.approx(best["norm_B"], abs=0.005)
+    looks = Manifest.load(folder).looks
+    assert [look.stage for look in looks] == ["control", "gof", "full"]
+    assert looks[0].regions == ["control"]
+    assert set(looks[2].data) == {"signal", "control"}
+    assert (folder / "unblinded" / "column-fixed-given-full" / "report.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["pyhf", "cabinetry"])
+def test_exports_of_several_regions_are_exact(run, tmp_path, kind):
+    pytest.importorskip(kind)
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert call("unblind", folder, "--stage", "full").exit_code == 0
+    for data in ("asimov", "observed"):
+        out = tmp_path / f"{kind}-{data}{'.json' if kind == 'pyhf' else ''}"
+        done = call("export", folder, "-o", out, "--format", kind, "--data", data)
+        assert done.exit_code == 0, done.output
+        about = json.loads((tmp_path / f"pyhf-{data}.about.json" if kind == "pyhf" else out / "about.json").read_text())
+        assert abs(about["comparison"]["sigma_change"]) < 0.002
+        assert abs(about["comparison"]["shift_in_sigma"]) < 0.002
+        if kind == "pyhf":
+            channels = json.loads(out.read_text())["channels"]
+            assert [channel["name"] for channel in channels] == ["signal", "control"]
+            assert [sample["name"] for sample in channels[1]["samples"]] == ["B"]
+
+
+def test_a_hidden_value_is_shifted_by_an_offset_that_the_seed_decides(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    pages = []
+    for seed in (1, 1, 2):
+        assert call("unblind", folder, "--stage", "full", "--blind", seed).exit_code == 0
+        record = json.loads((folder / "unblinded" / "column-fixed-given-full" / "measurement.json").read_text())
+        pages.append(record)
+        assert record["postfit"] is None
+        assert record["discovery"] is None
+        assert record["limit"] is None
+    values = [page["result"]["estimates"]["mu"] for page in pages]
+    assert values[0] == values[1] != values[2]
+    widths = [np.ptp(page["result"]["interval"]) for page in pages]
+    np.testing.assert_allclose(widths, widths[0], rtol=1e-12)
+    assert not Results.load(folder / "results.json").observed
+    assert all(look.hidden for look in Manifest.load(folder).looks)
+
+
+def test_a_rate_acts_in_its_regions_only(run):
+    row = StoredTemplates.load(next((run / "templates").glob("*.npz"))).fitted
+    model = row.model(simulation=False)
+    nominal = model.expected({}, {})
+    moved = model.expected({}, {"extrapolation": 1.0})
+    own = model.region_slices()
+    np.testing.assert_allclose(moved[own["signal"]], nominal[own["signal"]])
+    np.testing.assert_allclose(moved[own["control"]], 1.1 * nominal[own["control"]], rtol=1e-9)
+
+
+def test_an_estimate_is_data_in_another_selection_less_simulation(inputs):
+    tree = analysis()
+    tree["Regions"][0]["Filter"] = "(far < 0.6) & (same == 0)"
+    tree["Regions"][1]["Filter"] = "(far >= 0.6) & (same == 0)"
+    filters = {"signal": "(far < 0.6) & (same == 1)", "control": "(far >= 0.6) & (same == 1)"}
+    tree["Samples"].append({"Name": "fakes", "Estimate": {"Filter": filters, "Scale": 1.5, "Subtract": ["S", "B*"]}})
+    case = Analysis(AnalysisSettings.model_validate(tree | {"Folder": str(inputs)}))
+    assert case.estimated == ("fakes",)
+    values, simulated = observed(), FILES["background"]()
+    for name, region in case.regions.items():
+        table = region.load(0)
+        in_region = (lambda v: v["far"] < 0.6) if name == "signal" else (lambda v: v["far"] >= 0.6)
+        truth = np.sum(in_region(values) & (values["same"] == 1))
+        truth -= np.sum(simulated["w"][in_region(simulated) & (simulated["same"] == 1)])
+        own = table.weights[:, case.components.names.index("fakes")]
+        assert own.sum() == pytest.approx(1.5 * truth, rel=1e-5)
+        assert (own < 0).any()
+
+
+def test_trained_and_given_regions_are_fitted_together_and_unblinded(inputs, tmp_path):
+    tree = analysis()
+    tree["Regions"][0]["Features"] = ["mass", "other"]
+    tree["Regions"].append(
+        {"Name": "middle", "Kind": "validation", "Variable": "other", "Binning": [-5, 0, 5], "Filter": "same == 1"}
+    )
+    tree["study"] = {
+        "strategies": ["nominal", "aware", "column"],
+        "true": [{}],
+        "network": {"layers": 1, "width": 8},
+        "training": {"passes": 2, "minimum_steps": 100, "evaluations": 2},
+        "split": {"scheme": "folds", "folds": 2},
+        "inference": {"points": "none"},
+        "binning": {"names": ["optimised"], "optimised": 4},
+        "fit": {"conventions": ["poisson"], "cells": 6, "anchors": 3},
+    }
+    path = write(inputs, tree, "trained.yaml")
+    done = call("run", path, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    found = {(m.strategy, m.observable): m for m in Results.load(tmp_path / "out" / "results.json").asimov}
+    assert set(found) == {("nominal", "fixed"), ("aware", "moving"), ("aware", "anchored"), ("column", "fixed")}
+    assert all(record.converged for record in found.values())
+    assert found["column", "fixed"].bins == 6  # the validation region's bins are not fitted
+    done = call("unblind", tmp_path / "out", "--stage", "full")
+    assert done.exit_code == 0, done.output
+    measured = {m.strategy: m for m in Results.load(tmp_path / "out" / "results.json").observed}
+    assert set(measured) == {"nominal", "aware", "column"}
+    values = observed()
+    for name, kind, binning in (
+        ("nominal", "fixed", "optimised"),
+        ("aware", "anchored", "joint"),
+        ("column", "fixed", "given"),
+    ):
+        path = tmp_path / "out" / "unblinded" / f"{name}-{kind}-{binning}-seed0.json"
+        counts = json.loads(path.read_text())
+        assert set(counts) == {"signal", "control"}
+        inside = (values["far"] < 0.6) & ((values["mass"] < 100) if name == "column" else True)
+        assert sum(counts["signal"]) == inside.sum()
+        # The same counts give the same number again.
+        row = StoredTemplates.load(next((tmp_path / "out" / "templates").glob(f"{name}-{kind}-{binning}-*")))
+        model = row.fitted.model()
+        data = row.observed_data(model, {region: np.array(own) for region, own in counts.items()})
+        again = fit(model, data)
+        assert measured[name].estimate == pytest.approx(again.estimate if again.minimum_found else None, rel=1e-9)
+    control = call("unblind", tmp_path / "out", "--stage", "control", "--strategies", "nominal")
+    assert "middle" in control.output
+
+
+def change(*path_and_value):
+    *path, last, value = path_and_value
+
+    def apply(tree: dict) -> None:
+        for key in path:
+            tree = tree[key]
+        tree[last] = value
+
+    return apply
+
+
+BAD = {
+    "weights of data": (
+        lambda tree: tree["Samples"][0].update(Weight="mass", Regions="control"),
+        "has weights other than 1; data are counted",
+    ),
+    "all data": (lambda tree: tree.update(Samples=tree["Samples"][:1]), "all are Data; describe the simulation"),
+    "no signal region": (change("Regions", 0, "Kind", "control"), "none is of Kind signal"),
+    "two regions of one name": (change("Regions", 1, "Name", "signal"), "Regions: 'signal' occurs twice"),
+    "unknown region": (change("Samples", 2, "Regions", "contrl"), "unknown region 'contrl', did you mean 'control'"),
+    "no region": (change("Systematics", 3, "Regions", []), "is empty, so that it would act on nothing"),
+    "no sample": (change("Systematics", 0, "Samples", []), "is empty, so that it would act on nothing"),
+    "bins without edges": (change("Regions", 1, "Binning", [3]), "edges are two numbers or more"),
+    "edges that fall": (change("Regions", 1, "Binning", [3, 2]), "each larger than the one before"),
+    "smoothing": (change("Systematics", 1, "Smoothing", {"Algorithm": "353QH, twice"}), "Smoothing is not done here"),
+    "parameter in one region": (change("NormFactors", 0, "Regions", "signal"), "acts in all regions"),
+    "estimate without data": (
+        lambda tree: tree.update(
+            Samples=[*tree["Samples"][1:], {"Name": "Q", "Estimate": {"Filter": "same == 1", "Subtract": "B"}}]
+        ),
+        "an Estimate needs data",
+    ),
+    "estimate of no sample": (
+        lambda tree: tree["Samples"].append({"Name": "Q", "Estimate": {"Filter": "same == 1", "Subtract": "Z*"}}),
+        "unknown sample 'Z*'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_is_refused_in_one_sentence(inputs, name):
+    spoil, sentence = BAD[name]
+    tree = analysis()
+    spoil(tree)
+    done = call("check", write(inputs, tree, "bad.yaml"))
+    assert done.exit_code == 2, done.output
+    assert sentence in " ".join(done.stderr.split())
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_key_written_twice_is_refused_with_both_lines(inputs):
+    path = inputs / "twice.yaml"
+    path.write_text(yaml.safe_dump(analysis(), sort_keys=False) + "Systematics: []\n")
+    done = call("check", path)
+    assert done.exit_code == 2
+    assert "key 'Systematics' is written twice, in line" in " ".join(done.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def cms(tmp_path_factory) -> Path:
+    folder = os.environ.get("SYSTWISE_DATA")
+    if not folder or not (Path(folder) / "cms-htautau").is_dir():
+        pytest.skip("set SYSTWISE_DATA to a folder with cms-htautau to run on CMS Open Data")
+    copy = tmp_path_factory.mktemp("cms")
+    for name in ("reference.yaml", "cms-htautau.yaml", "shifts.py"):
+        shutil.copy(EXAMPLE / name, copy)
+    (copy / "data").symlink_to(Path(folder).resolve() / "cms-htautau")
+    return copy
+
+
+def test_the_higgs_signal_in_collision_data_is_that_of_cabinetry(cms):
+    """cabinetry on the same histograms: mu = 1.23 +- 0.47, W 0.980 +- 0.039, Z pull +1.73 +- 0.37; expected 0.44."""
+    out = cms / "reference"
+    done = call("run", cms / "reference.yaml", "--out", out, "--set", "fit.simulation=include")
+    assert done.exit_code == 0, done.output
+    assert call("unblind", out, "--stage", "full").exit_code == 0
+    results = Results.load(out / "results.json")
+    expected = next(record for record in results.asimov if record.true["Z_norm"] == 0)
+    assert expected.sigma_down == pytest.approx(0.4231, abs=0.002)
+    assert expected.sigma_up == pytest.approx(0.4509, abs=0.002)
+    (record,) = results.observed
+    assert record.estimate == pytest.approx(1.225, abs=0.004)
+    assert record.sigma_down == pytest.approx(0.4512, abs=0.004)
+    assert record.sigma_up == pytest.approx(0.4803, abs=0.004)
+    assert record.nuisance_estimate["W_norm"] == pytest.approx(0.980, abs=0.001)
+    assert record.nuisance_estimate["Z_norm"] == pytest.approx(1.726, abs=0.005)
+
+
+def test_check_of_the_example_has_the_yields_of_the_readme(cms):
+    done = call("check", cms / "cms-htautau.yaml")
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "ggH 813 486 486 229.012" in words
+    assert "W 9,078 742 491 837.054" in words
+    assert "data blinded" in words
+    assert "data 3,842" in words
