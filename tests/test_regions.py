@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from systwise.cases import Analysis, AnalysisSettings
 from systwise.cli import app
-from systwise.fit import fit
+from systwise.fit import Model, asimov, fit
+from systwise.parameters import Components, GaussianConstraint, Nuisance
 from systwise.study import Manifest, Results, StoredTemplates
 
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
@@ -424,3 +425,25 @@ def test_check_of_the_example_has_the_yields_of_the_readme(cms):
     assert "W 9,078 742 491 837.054" in words
     assert "data blinded" in words
     assert "data 3,842" in words
+
+
+@pytest.mark.parametrize("bins", [3, 6, 8])
+def test_an_empty_component_adds_nothing_beyond_the_last_anchor(bins):
+    """The likelihood's arrays have more rows than bins: nothing may be expected in the others, wherever a nuisance is.
+
+    A sample that a region lacks is empty there; with continued templates the rows that fill up held an event each.
+    """
+    nuisance = Nuisance("shift", 0.0, (-2.5, 2.5), (-1, 1), (-1.0, 0.0, 1.0), extrapolated=True)
+    random = np.random.default_rng(bins)
+    background = random.uniform(20, 40, (3, bins))
+    signal = random.uniform(2, 9, bins) * (np.arange(bins) < bins - 1)
+    templates = np.stack([np.broadcast_to(signal, (3, bins)), background], axis=1)
+    components = Components(("S", "B"), ("mu",), ((1,), (0,)), (1.0,), ((-5.0, 5.0),))
+    model = Model.from_templates(components, [nuisance], [GaussianConstraint("shift", 1.0)], [templates])
+    data = asimov(model, 1.0, {})
+    for z in (-2.0, -1.0, 0.5, 1.0, 1.7):
+        expected = model.expected(1.0, {"shift": z})
+        counts = np.asarray(data.counts)
+        truth = np.sum(expected - counts * np.log(expected)) + z**2 / 2
+        base = np.sum(counts - counts * np.log(counts))
+        assert model.nll(1.0, {"shift": z}, data) - model.nll(1.0, {}, data) == pytest.approx(truth - base, abs=1e-9)

@@ -110,15 +110,18 @@ class AbstractCase(abc.ABC):
         """Keep the settings; subclasses derive everything else from them."""
         self.settings = settings
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells cases apart."""
+        return (type(self), self.settings, self.region)
+
     def __hash__(self) -> int:
-        """Hash by class, settings and region."""
-        return hash((type(self), self.settings, self.region))
+        """Hash by `identity`."""
+        return hash(self.identity)
 
     def __eq__(self, other: object) -> bool:
-        """Compare by class, settings and region."""
-        return isinstance(other, AbstractCase) and (
-            (type(self), self.settings, self.region) == (type(other), other.settings, other.region)
-        )
+        """Compare by `identity`."""
+        return isinstance(other, AbstractCase) and self.identity == other.identity
 
     @property
     def title(self) -> str:
@@ -183,6 +186,10 @@ class AbstractCase(abc.ABC):
     def score_edges(self) -> tuple[float, ...] | None:
         """Edges of the analyst's own score in its own unit, where it comes in bins; it is then fitted in these."""
         return None
+
+    def in_bins(self) -> AbstractCase:
+        """Return the case without events outside the bins in which its own score comes (itself by default)."""
+        return self
 
     @property
     def regions(self) -> Mapping[str, AbstractCase]:

@@ -89,9 +89,9 @@ class Plan:
         """
         if self.split.scheme == "whole":
             return self
-        split = whole(self.table)
-        problem = dataclasses.replace(self.problem, split=split, done={})
-        return dataclasses.replace(self, split=split, problem=problem)
+        split, case = whole(self.table), self.case.in_bins()
+        problem = dataclasses.replace(self.problem, case=case, split=split, done={})
+        return dataclasses.replace(self, case=case, split=split, problem=problem, _yields={})
 
     @property
     def events(self) -> int:

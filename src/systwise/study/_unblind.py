@@ -255,6 +255,8 @@ def observed_counts(
         uniform: bins of the run's uniform binning, which decide the fine bins.
     """
     own = case.regions[region]
+    if row.binning == "given":
+        own = own.in_bins()
     observable = _observable(folder, row, own, region)
     z = np.array([[nuisance.nominal for nuisance in own.nuisances]])
     rows, folds = np.arange(len(table)), fold_of(table.kin, observable.folds)

@@ -15,6 +15,7 @@ from systwise.learn import (
     AbstractStrategy,
     GivenBins,
     RatioObservable,
+    given_observable,
 )
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
@@ -173,6 +174,7 @@ def _measure_observable(
     start = time.perf_counter()
     if isinstance(observable, GivenBins):
         plan = plan.as_given()
+        observable = given_observable(plan.case, 1)
     if "binned" in kinds:
         setups, warnings = binned_setups(plan, strategy.name, seed, observable, points, progress)
         unit.warnings += warnings

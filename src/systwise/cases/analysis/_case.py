@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -82,6 +83,7 @@ class Analysis(AbstractCase):
         first = next(r.name for r in settings.regions if r.kind == "signal")
         self.region: str = first if region is None else region
         self.view = RegionView(settings, self.region)
+        self._binned = self.view.given and self.view.region.binning is not None
         self.terms: tuple[Term, ...] = build_terms(settings)
         self.actions: tuple[Action, ...] = actions(settings)
         self._components = build_components(settings, self.terms)
@@ -135,6 +137,17 @@ class Analysis(AbstractCase):
             side = 1 if entry.up and entry.up.symmetrize else -1 if entry.down and entry.down.symmetrize else 0
             sides.setdefault(entry.name, set()).add(side)
         return {name: min(found) for name, found in sides.items() if len(found) == 1 and 0 not in found}
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells cases apart: whether events outside the bins count is part of it."""
+        return (*super().identity, self._binned)
+
+    def in_bins(self) -> Analysis:
+        """Return the region without events outside its Binning."""
+        other = copy.copy(self)
+        other._binned = self.view.region.binning is not None
+        return other
 
     @property
     def kind(self) -> str:
@@ -244,11 +257,11 @@ class Analysis(AbstractCase):
     def select(self, events: Events) -> Events:
         """Set the weights of events to zero that fail the selection after a function moved them."""
         edges = self.view.region.binning
-        if not self._late_cuts and not (edges and self.given):
+        if not self._late_cuts and not self._binned:
             return events
         columns = self._raw(events)
         kept = jnp.ones(events.weights.shape[0], bool)
-        if edges and self.given:
+        if edges and self._binned:
             value = self._variable(events)
             kept = (value >= edges[0]) & (value < edges[-1])
         for cut, processes in self._late_cuts:

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Float64, Int
 
 PLAIN, SQUARE, EXPONENT = 0, 1, 2
 """What a segment's polynomial p stands for: p, p^2 or exp(p)."""
+EMPTY = -745.0
+"""Logarithm that stands for an empty content: its exponential is the smallest number there is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +150,7 @@ def curve_table(
     for own, curve in zip(table, curves, strict=True):
         count, degree = curve.coefficients.shape[:2]
         own[:count, :degree, ..., : shape[-1]] = np.broadcast_to(curve.coefficients, (count, degree, *shape))
-        constant = np.where(curve.kinds == EXPONENT, 0.0, neutral)
+        constant = np.where(curve.kinds == EXPONENT, np.log(neutral) if neutral > 0 else EMPTY, neutral)
         own[:count, 0, ..., shape[-1] :] = constant.reshape(-1, *[1] * len(shape))
     return table
 

@@ -23,10 +23,7 @@ from jaxtyping import Bool, Float64
 from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from systwise.errors import TemplateError
-from systwise.fit.likelihood import EXPONENT, SQUARE, Curve, GridCurve
-
-EMPTY = -745.0
-"""Logarithm that stands for an empty content: its exponential is the smallest number there is."""
+from systwise.fit.likelihood import EMPTY, EXPONENT, SQUARE, Curve, GridCurve
 
 
 @dataclasses.dataclass(frozen=True)
