@@ -16,7 +16,7 @@ from systwise.report._coverage import Judged, judged_toys
 from systwise.report._headline import caveats, headline, second_minima
 from systwise.report._inference import anatomies
 from systwise.report._numbers import significant, with_error
-from systwise.report._rows import TruePoint, places, pois, true_points
+from systwise.report._rows import TruePoint, observed_rows, places, pois, true_points
 from systwise.report._significance import SCALES, channel_sentences, significance_sections, significance_sentences
 from systwise.report._table import ratio, sections
 from systwise.report._words import simulation_words
@@ -128,6 +128,8 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         ),
         "scale_words": SCALES,
         "conditions": _conditions(results),
+        "observed": observed_rows(results),
+        "yields": results.yields,
         "anatomies": anatomies(results),
         "limit_level": next((100 * r.limit_level for r in results.inferences if r.limit_level), None),
         "toys": _toys(results),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from systwise.fit import error_decimals
 from systwise.report._numbers import significant
 from systwise.study import Measurement, Results, Summary, ToyRecord
 
-UNNAMED = ("joint", "none")
+UNNAMED = ("given", "joint", "none")
+MANY = 3
+"""Nuisances whose nominal values are still listed one by one."""
 """Binnings of which an observable has just one: joint cells (anchored) and none (unbinned)."""
 
 
@@ -58,7 +61,7 @@ class Place:
     def title(self) -> str:
         """What stands above figures and columns."""
         if self.name in UNNAMED:
-            return "joint cells or unbinned" if len(self.binnings) > 1 else words_of_binning(self.name)
+            return " or ".join(words_of_binning(name) for name in self.binnings)
         return f"{self.name} binning"
 
     @property
@@ -76,7 +79,27 @@ def words_of_binning(name: str) -> str:
     >>> words_of_binning("uniform"), words_of_binning("joint"), words_of_binning("none")
     ('uniform binning', 'joint cells', 'unbinned')
     """
-    return {"joint": "joint cells", "none": "unbinned"}.get(name, f"{name} binning")
+    return {"given": "given bins", "joint": "joint cells", "none": "unbinned"}.get(name, f"{name} binning")
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedRow:
+    """A measured value.
+
+    Attributes:
+        strategy, observable, binning, poi: labels.
+        value: with its uncertainties, as text.
+        expected: uncertainty from expected data.
+        verdict: of the fit.
+    """
+
+    strategy: str
+    observable: str
+    binning: str
+    poi: str
+    value: str
+    expected: float | None
+    verdict: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +160,29 @@ def binnings(results: Results) -> list[str]:
     return list(dict.fromkeys(record.binning for record in results.asimov))
 
 
+def observed_rows(results: Results) -> list[ObservedRow]:
+    """Return the measured values, each beside the expectation of the same observable."""
+    rows = []
+    for record in results.observed:
+        key = (record.strategy, record.observable, record.binning, record.seed)
+        same = [m for m in results.asimov if (m.strategy, m.observable, m.binning, m.seed) == key]
+        # The first true point is the nominal one, unless the user chose others.
+        expected = same[0].sigma if same else None
+        labels = record.strategy, record.observable, words_of_binning(record.binning), record.poi
+        rows.append(ObservedRow(*labels, _measured(record), expected, record.verdict))
+    return rows
+
+
+def _measured(record: Measurement) -> str:
+    """Return the measured value with its two uncertainties."""
+    if record.estimate is None:
+        return "no minimum"
+    widths = [width for width in (record.sigma_up, record.sigma_down) if width]
+    digits = max((max(0, error_decimals(width)) for width in widths), default=3)
+    up, down = ("?" if w is None else f"{w:.{digits}f}" for w in (record.sigma_up, record.sigma_down))
+    return f"{record.estimate:.{digits}f} +{up} −{down}"
+
+
 def places(results: Results) -> list[Place]:
     """Return the groups of columns, in order of appearance.
 
@@ -168,6 +214,8 @@ def point_label(results: Results, values: dict[str, float], distinct: list[dict[
     """Name a true point by the values in which points differ (nuisances where none does)."""
     varying = [name for name in values if len({round(other.get(name, 0.0), 9) for other in distinct}) > 1]
     nuisances = {record.name: record for record in results.nuisances}
+    if not varying and len(nuisances) > MANY and all(values[n] == nuisances[n].nominal for n in nuisances):
+        return "nuisances: all nominal"
     if not varying:
         varying = [name for name in values if name in nuisances] or list(values)
     words = []

@@ -132,7 +132,7 @@ def _samples(
 ) -> tuple[SampleYield, ...]:
     read = {finding.label: finding.read or 0 for finding in findings}
     totals = _by_sample(case, nominal)
-    weights = _selected(case, table) @ case.components.reference()
+    weights = selected_weights(case, table) @ case.components.reference()
     out = []
     for number in case.view.samples:
         own = weights[table.process == number]
@@ -143,7 +143,7 @@ def _samples(
     return tuple(out)
 
 
-def _selected(case: AbstractCase, table: EventTable) -> np.ndarray:
+def selected_weights(case: AbstractCase, table: EventTable) -> np.ndarray:
     """Return the weights `[event, component]` after the selection at nominal nuisances."""
     z = jnp.array([n.nominal for n in case.nuisances], jnp.float32)
     out = []

@@ -63,6 +63,19 @@ class DataRecord(Record):
     """Events in the table."""
 
 
+class YieldRecord(Record):
+    """What is expected of a component in a region, all parameters nominal."""
+
+    region: str
+    """Name of the region."""
+    component: str
+    """Name of the component."""
+    expected: Finite
+    """Events after the selection, the component's coefficient included."""
+    error: Finite = Field(ge=0)
+    """Statistical uncertainty of the simulation."""
+
+
 class Timings(Record):
     """Wall-clock seconds."""
 
@@ -239,6 +252,8 @@ class Results(Record):
     """Strategies that use knowledge no measurement has; they do not compete."""
     warnings: list[str] = Field(default_factory=list)
     """Sentences that a reader must see."""
+    yields: list[YieldRecord] = Field(default_factory=list)
+    """Expected events of every component in every region."""
     measurements: list[Measurement]
     """One record a fit."""
     toys: list[ToyRecord] = Field(default_factory=list)

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from systwise.cases import Progress, no_progress
 from systwise.study._channel_tables import channel_plans, strength_tables
 from systwise.study._exhibits import feature_exhibits
@@ -17,7 +19,7 @@ from systwise.study._places import AbstractPlace, Job, checkpoints_of, place_of
 from systwise.study._plan import Plan, make_plan
 from systwise.study._plotdata import PlotData
 from systwise.study._record import plain
-from systwise.study._results import DataRecord, NuisanceRecord, Results, Timings
+from systwise.study._results import DataRecord, NuisanceRecord, Results, Timings, YieldRecord
 from systwise.study._settings import StudySettings
 from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._store import Store
@@ -224,6 +226,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
     settings, tree = plan.settings, _settings_tree(plan)
     tree["split"]["scheme"] = plan.split.scheme
     names = [strategy.name for strategy in plan.strategies]
+    yields = [row for name, region in plan.regions.items() for row in _yields(name, region)]
 
     def by_strategy(field: str) -> dict[str, float | None]:
         return {n: sum(getattr(u, field) for u in units if u.strategy == n) for n in names}
@@ -248,6 +251,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
             NuisanceRecord(name=n.name, nominal=n.nominal, kind=n.kind, unit=n.unit, label=n.label)
             for n in plan.nuisances
         ],
+        yields=yields,
         yardsticks=[s.name for s in plan.strategies if s.is_yardstick],
         warnings=list(
             dict.fromkeys([*plan.table.notes, *_cautions(plan), *(w for unit in units for w in unit.warnings)])
@@ -262,6 +266,23 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         channels=list(dict.fromkeys(apart.channels)),
         told_checks=list(apart.told),
     )
+
+
+def _yields(name: str, plan: Plan) -> list[YieldRecord]:
+    """Return what is expected in a region at the nominal parameters, with the simulation's uncertainty."""
+    if plan.table.component_names != plan.case.components.names:
+        return []
+    coefficients = plan.case.components.reference()
+    nominal = np.array([[n.nominal for n in plan.nuisances]])
+    totals = plan.yields(nominal, no_progress)[0] * coefficients
+    own = plan.table.weights.astype(np.float64)
+    # Relative errors are those of the events in memory, which may be a sample of all.
+    sums, squares = own.sum(axis=0), (own**2).sum(axis=0)
+    relative = np.divide(np.sqrt(squares), np.abs(sums), out=np.zeros_like(sums), where=sums != 0)
+    return [
+        YieldRecord(region=name, component=component, expected=total, error=abs(total) * part)
+        for component, total, part in zip(plan.case.components.names, totals, relative, strict=True)
+    ]
 
 
 def _cautions(plan: Plan) -> list[str]:

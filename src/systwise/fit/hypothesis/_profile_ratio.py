@@ -73,10 +73,14 @@ def profile_ratio(
         raise FitError(f"test of {name} = {outside[0]:g}: give values from 0 to {high:g}, the end of its range")
     bounded = not_below_zero(model, number)
     free = fit_many(bounded, data, number, levels=(), stat_only=False)
+    # Starts over the whole range may lead to a minimum above zero that those of the smaller range have missed.
+    whole = fit_many(model, data, number, levels=(), stat_only=False)
+    better = whole.minimum_found & (whole.estimate >= 0) & ((whole.nll < free.nll) | ~free.minimum_found)
+    best, found = np.where(better, whole.estimate, free.estimate), better | free.minimum_found
     nll, good = _held(bounded, data, points, number)
     # The tested values are candidates too: a test statistic is never negative.
-    lowest = np.fmin(free.nll, nll.min(axis=1))
-    return ProfileRatio(points, nll, free.estimate, lowest, free.minimum_found & good.all(axis=1))
+    lowest = np.fmin(np.where(better, whole.nll, free.nll), nll.min(axis=1))
+    return ProfileRatio(points, nll, best, lowest, found & good.all(axis=1))
 
 
 def _held(model: Model, data: AbstractData, points: np.ndarray, poi: int) -> tuple[np.ndarray, np.ndarray]:
