@@ -443,6 +443,16 @@ BAD = {
         "my.yaml.Regions.0.Filter: 'pt >> ' is not an expression",
     ),
     "code": (put("Samples", 0, "Weight", "open('x')"), "unknown function 'open'"),
+    "an argument that would be overwritten": (
+        put("Samples", 0, "Weight", "sqrt(pt, w)"),
+        "'sqrt' takes 1 argument, not 2",
+    ),
+    "too few arguments": (put("Regions", 0, "Filter", "maximum(pt) > 1"), "'maximum' takes 2 arguments, not 1"),
+    "a number without end": (put("Regions", 0, "Filter", "pt > 9**9**9"), "is no finite number"),
+    "ROOT's power": (put("Samples", 0, "Weight", "w^2"), "write ** for a power"),
+    "ROOT's function": (put("Samples", 0, "Weight", "TMath::Abs(w)"), "write abs, sqrt, ... for TMath::Abs"),
+    "ROOT's choice": (put("Samples", 0, "Weight", "pt > 3 ? w : 0"), "write where(condition, a, b)"),
+    "ROOT's not": (put("Regions", 0, "Filter", "!(pt > 3)"), "write ~ for !"),
     "unknown sample": (
         put("Systematics", 1, "Samples", "Backgrund"),
         "unknown sample 'Backgrund', did you mean 'Background'",
@@ -564,6 +574,11 @@ def test_init_writes_the_example_and_the_schema_accepts_it(tmp_path):
     assert call("init", tmp_path / "mine.yaml").exit_code == 0
     text = (tmp_path / "mine.yaml").read_text()
     assert text == example_analysis() == (EXAMPLE / "analysis.yaml").read_text()
+    for name in ("shifts.py", "make_ntuples.py"):
+        assert (tmp_path / name).read_text() == (EXAMPLE / name).read_text()
+    done = call("check", tmp_path / "mine.yaml")
+    assert done.exit_code == 0, done.output
+    assert "is ready" in done.output
     schema = json.loads(call("schema").output)
     assert resources.files("systwise.study").joinpath("analysis.schema.json").read_text() == analysis_schema()
     checker = jsonschema.Draft202012Validator(schema)

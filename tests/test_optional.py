@@ -22,7 +22,7 @@ def test_a_missing_package_is_one_sentence_with_the_command(name, monkeypatch):
     with pytest.raises(ConfigError) as error:
         optional_module(name, "reading these files")
     assert str(error.value) == (
-        f"reading these files needs the package '{name}'; pip install 'systwise[{EXTRAS[name]}]'"
+        f"reading these files needs the package '{name}'; pip install '.[{EXTRAS[name]}]'"
     )
 
 

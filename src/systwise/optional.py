@@ -48,11 +48,11 @@ def remedy(name: str) -> str:
     """Return how to install a package: with the extra that brings it, where there is one.
 
     >>> remedy("xgboost")
-    "pip install 'systwise[trees]'"
+    "pip install '.[trees]'"
     """
     package = name.partition(".")[0]
     return (
-        f"pip install 'systwise[{EXTRAS[package]}]'"
+        f"pip install '.[{EXTRAS[package]}]'"
         if package in EXTRAS
         else "install it, or run where it can be imported"
     )

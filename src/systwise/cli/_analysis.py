@@ -26,13 +26,20 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a commented example of an analysis file, to be filled in."""
+    """Write a commented example of an analysis file with its function and events, to be changed to your own."""
     with one_sentence(debug):
-        from systwise.study import example_analysis, write_atomically
+        from systwise.study import write_example
 
-        refuse_existing(out, force)
-        write_atomically(out, lambda file: file.write(example_analysis().encode()))
-        Console().print(f"{escape(str(out))}: fill it in, then systwise check {escape(str(out))}", soft_wrap=True)
+        for path in (out, out.parent / "shifts.py", out.parent / "make_ntuples.py", out.parent / "ntuples"):
+            refuse_existing(path, force)
+        written = write_example(out)
+        console = Console()
+        console.print(f"written: {', '.join(escape(str(path)) for path in written)}", soft_wrap=True)
+        console.print(
+            f"Try it with systwise check {escape(str(out))} and systwise run {escape(str(out))} --quick, then put your "
+            "own files, columns and uncertainties in.",
+            soft_wrap=True,
+        )
 
 
 @app.command()

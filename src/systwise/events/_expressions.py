@@ -21,37 +21,47 @@ import numpy as np
 from systwise.errors import ConfigError
 from systwise.registry import suggestion
 
-FUNCTIONS = (
-    "abs",
-    "sqrt",
-    "exp",
-    "log",
-    "log10",
-    "log1p",
-    "expm1",
-    "sin",
-    "cos",
-    "tan",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "arctan2",
-    "sinh",
-    "cosh",
-    "tanh",
-    "arcsinh",
-    "arccosh",
-    "arctanh",
-    "hypot",
-    "minimum",
-    "maximum",
-    "where",
-    "floor",
-    "ceil",
-    "sign",
-    "clip",
-)
-"""Functions that an expression may call; they are NumPy's."""
+FUNCTIONS: dict[str, int] = {
+    **dict.fromkeys(
+        (
+            "abs",
+            "sqrt",
+            "exp",
+            "log",
+            "log10",
+            "log1p",
+            "expm1",
+            "sin",
+            "cos",
+            "tan",
+            "arcsin",
+            "arccos",
+            "arctan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "arcsinh",
+            "arccosh",
+            "arctanh",
+            "floor",
+            "ceil",
+            "sign",
+        ),
+        1,
+    ),
+    **dict.fromkeys(("arctan2", "hypot", "minimum", "maximum"), 2),
+    **dict.fromkeys(("where", "clip"), 3),
+}
+"""Functions that an expression may call, NumPy's, with their numbers of arguments."""
+ROOT_HABITS = {
+    "&&": "& for && and | for ||",
+    "||": "& for && and | for ||",
+    "!": "~ for ! and != for unequal",
+    "::": "abs, sqrt, ... for TMath::Abs, TMath::Sqrt, ...",
+    "?": "where(condition, a, b) for condition ? a : b",
+    "/": "backquotes around a column's name that holds / or other signs",
+}
+"""What to write for what ROOT's formulas have."""
 
 CONSTANTS = {"pi": np.pi, "True": True, "False": False}
 
@@ -110,7 +120,7 @@ class Expression:
         try:
             return ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError):
-            hint = "; write & for && and | for ||" if "&&" in text or "||" in text else ""
+            hint = next((f"; write {words}" for sign, words in ROOT_HABITS.items() if sign in text), "")
             raise ConfigError(f"'{self.text}' is not an expression{hint}") from None
 
     @functools.cached_property
@@ -185,6 +195,11 @@ class Expression:
                 raise ConfigError(f"'{self.text}': unknown function '{called}'{hint} (known: {', '.join(FUNCTIONS)})")
             if node.keywords:
                 raise ConfigError(f"'{self.text}': give the arguments of '{called}' by position")
+            wanted = FUNCTIONS[called]
+            # A further argument is NumPy's `out`: it would be overwritten.
+            if len(node.args) != wanted or any(isinstance(argument, ast.Starred) for argument in node.args):
+                many = f"{wanted} argument{'s' if wanted > 1 else ''}"
+                raise ConfigError(f"'{self.text}': '{called}' takes {many}, not {len(node.args)}")
             children: list[ast.AST] = list(node.args)
         elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
             children = []
@@ -197,6 +212,8 @@ class Expression:
         elif isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
             children = [node.left, *node.comparators]
         else:
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
+                raise ConfigError(f"'{self.text}': '^' is not allowed; write ** for a power")
             raise ConfigError(
                 f"'{self.text}': '{ast.unparse(node)}' is not allowed; use columns, numbers, arithmetic, comparisons "
                 f"and the functions {', '.join(FUNCTIONS)}"
@@ -232,4 +249,22 @@ class Expression:
             if any(numpy.asarray(side).dtype.kind != "b" for side in (left, right)):
                 raise ConfigError(f"'{self.text}': put brackets around the comparisons, as in (a > 1) & (b < 2)")
             return getattr(numpy, _LOGIC[type(node.op)])(left, right)
+        if isinstance(node.op, ast.Pow):
+            return self._power(left, right)
         return _BINARY[type(node.op)](left, right)
+
+    def _power(self, base: Any, exponent: Any) -> Any:
+        """Return a power; one of numbers alone must not grow beyond what a float holds.
+
+        Raises:
+            ConfigError: it does.
+        """
+        if not (isinstance(base, int | float) and isinstance(exponent, int | float)):
+            return base**exponent
+        try:
+            value = float(base) ** exponent
+        except (OverflowError, ZeroDivisionError):
+            raise ConfigError(f"'{self.text}': {base} ** {exponent} is no finite number") from None
+        # Whole numbers stay exact, for event numbers.
+        whole = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0 and abs(value) < 2**62
+        return base**exponent if whole else value

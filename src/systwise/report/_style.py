@@ -23,7 +23,10 @@ from systwise.study import Results
 
 DPI = 150
 SIGNAL, BACKGROUND = "#bd1f01", "#3f90da"
-COMPONENT_COLOURS = (SIGNAL, BACKGROUND, "#832db6", "#ffa90e", "#a96b59", "#717581")
+COMPONENT_COLOURS = (
+    *(SIGNAL, BACKGROUND, "#832db6", "#ffa90e", "#a96b59"),
+    *("#717581", "#e76300", "#b9ac70", "#92dadd", "#94a4a2"),
+)
 GREY = "#717581"
 
 _TICKS: dict[Any, Any] = {

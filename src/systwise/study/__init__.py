@@ -6,6 +6,7 @@ from systwise.study._analysis import (
     analysis_schema,
     check_analysis,
     example_analysis,
+    write_example,
 )
 from systwise.study._channels import ChannelTable
 from systwise.study._checked import RegionCheck
@@ -132,5 +133,6 @@ __all__ = [
     "unblind",
     "versions",
     "write_atomically",
+    "write_example",
     "write_varied",
 ]

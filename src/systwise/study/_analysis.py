@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
+from systwise.atomic import write_atomically
 from systwise.cases import Analysis, AnalysisSettings, Progress, no_progress
 from systwise.errors import ConfigError
+from systwise.optional import optional_module
 from systwise.parameters import Nuisance
 from systwise.study._checked import RegionCheck, check_region
 from systwise.study._settings import (
@@ -83,7 +87,34 @@ def check_analysis(
 
 def example_analysis() -> str:
     """Return a commented example of an analysis file."""
-    return resources.files("systwise.cases.analysis").joinpath("example.yaml").read_text(encoding="utf-8")
+    return _example("analysis.yaml")
+
+
+def write_example(path: Path, events: int = 4_000) -> list[Path]:
+    """Write the example with what it needs to be checked and run: its function, and the events that it reads.
+
+    Args:
+        path: of the analysis file; the rest goes beside it.
+        events: of each sample.
+
+    Returns:
+        what was written.
+
+    Raises:
+        ConfigError: uproot, which writes the events, is not installed.
+    """
+    optional_module("uproot", "the example's events are ROOT files; this")
+    folder = path.parent
+    texts = {path: "analysis.yaml"} | {folder / name: f"{name}.txt" for name in ("shifts.py", "make_ntuples.py")}
+    for target, name in texts.items():
+        text = _example(name)
+        write_atomically(target, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    runpy.run_path(str(folder / "make_ntuples.py"))["write"](folder / "ntuples", events)
+    return [*texts, folder / "ntuples"]
+
+
+def _example(name: str) -> str:
+    return resources.files("systwise.cases.analysis").joinpath("example", name).read_text(encoding="utf-8")
 
 
 def analysis_schema() -> str:

@@ -192,7 +192,7 @@ def _limit(model: Model, data: AbstractData, level: float) -> tuple[dict[str, An
 
 def _referee(model: Model, data: AbstractData, result: FitResult) -> tuple[dict[str, Any], str]:
     if importlib.util.find_spec("iminuit") is None:
-        return {}, "not asked: iminuit is not installed (pip install 'systwise[referee]')"
+        return {}, "not asked: iminuit is not installed (pip install '.[referee]')"
     found = referee(model, data, result=result)
     return {"referee": found.agree}, found.verdict
 

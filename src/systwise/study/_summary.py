@@ -78,7 +78,7 @@ class Summary(BaseModel):
 
 
 Key = tuple[str, str, str, str, str, tuple[tuple[str, float], ...]]
-FREE = ("optimised", "joint", "none")
+FREE = ("optimised", "given", "joint", "none")
 """Binnings that each observable chooses for itself; they share one competition, as a measurement would choose."""
 
 

@@ -119,7 +119,7 @@ def find_grid(name: str, folder: str | Path | None = None) -> Path:
                 return path
     raise DataError(
         f"parton densities '{name}' were not found; install the extra that brings grids "
-        "(pip install 'systwise[higgs-jets]'), or name a folder of LHAPDF6 grids in LHAPDF_DATA_PATH"
+        "(pip install '.[higgs-jets]'), or name a folder of LHAPDF6 grids in LHAPDF_DATA_PATH"
     )
 
 
