@@ -447,6 +447,12 @@ BAD = {
         put("Samples", 0, "Weight", "sqrt(pt, w)"),
         "'sqrt' takes 1 argument, not 2",
     ),
+    "a cut that would not hold": (
+        lambda tree, folder: tree["Systematics"].append(
+            {"Name": "cut", "Up": {"Filter": "pt > 25"}, "Down": {"Symmetrize": True}}
+        ),
+        "its Filter cuts on 'pt', which a Function moves",
+    ),
     "too few arguments": (put("Regions", 0, "Filter", "maximum(pt) > 1"), "'maximum' takes 2 arguments, not 1"),
     "a number without end": (put("Regions", 0, "Filter", "pt > 9**9**9"), "is no finite number"),
     "ROOT's power": (put("Samples", 0, "Weight", "w^2"), "write ** for a power"),

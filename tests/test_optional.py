@@ -21,9 +21,7 @@ def test_a_missing_package_is_one_sentence_with_the_command(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ConfigError) as error:
         optional_module(name, "reading these files")
-    assert str(error.value) == (
-        f"reading these files needs the package '{name}'; pip install '.[{EXTRAS[name]}]'"
-    )
+    assert str(error.value) == (f"reading these files needs the package '{name}'; pip install '.[{EXTRAS[name]}]'")
 
 
 @pytest.mark.parametrize("name", EXTRAS)

@@ -348,6 +348,10 @@ BAD = {
     "all data": (lambda tree: tree.update(Samples=tree["Samples"][:1]), "all are Data; describe the simulation"),
     "no signal region": (change("Regions", 0, "Kind", "control"), "none is of Kind signal"),
     "two regions of one name": (change("Regions", 1, "Name", "signal"), "Regions: 'signal' occurs twice"),
+    "a factor of nothing": (
+        lambda tree: (tree["Regions"][1].update(Kind="validation"), tree["NormFactors"][1].update(Regions="control")),
+        "nothing constrains it, because none of its samples is in a fitted region",
+    ),
     "unknown region": (change("Samples", 2, "Regions", "contrl"), "unknown region 'contrl', did you mean 'control'"),
     "no region": (change("Systematics", 3, "Regions", []), "is empty, so that it would act on nothing"),
     "no sample": (change("Systematics", 0, "Samples", []), "is empty, so that it would act on nothing"),
@@ -385,6 +389,29 @@ def test_a_key_written_twice_is_refused_with_both_lines(inputs):
     done = call("check", path)
     assert done.exit_code == 2
     assert "key 'Systematics' is written twice, in line" in " ".join(done.stderr.split())
+
+
+def test_events_of_weight_one_and_control_regions_without_their_process_get_a_warning(inputs):
+    tree = analysis()
+    tree["Samples"].append({"Name": "T", "Tree": "observed", "SamplePath": "data.root", "Regions": "control"})
+    tree["Systematics"] = []
+    tree["Samples"][2]["Regions"] = "signal"
+    done = call("check", write(inputs, tree, "warned.yaml"))
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "every event of sample 'T' has weight 1; if these are observed events, say Data: true" in words
+    assert "no sample with a free NormFactor (B) is here: it controls none of them" in words
+
+
+def test_a_region_without_data_cannot_be_unblinded(inputs, tmp_path):
+    tree = analysis() | {"study": {"true": [{}], "inference": {"points": "none"}}}
+    tree["Samples"][0]["Regions"] = "signal"
+    done = call("run", write(inputs, tree, "nodata.yaml"), "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    done = call("unblind", tmp_path / "out", "--stage", "control")
+    assert done.exit_code == 2
+    assert "Regions ('control'): has no data; add a sample with Data: true" in " ".join(done.stderr.split())
+    assert not Manifest.load(tmp_path / "out").looks
 
 
 @pytest.fixture(scope="module")

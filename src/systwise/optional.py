@@ -51,8 +51,4 @@ def remedy(name: str) -> str:
     "pip install '.[trees]'"
     """
     package = name.partition(".")[0]
-    return (
-        f"pip install '.[{EXTRAS[package]}]'"
-        if package in EXTRAS
-        else "install it, or run where it can be imported"
-    )
+    return f"pip install '.[{EXTRAS[package]}]'" if package in EXTRAS else "install it, or run where it can be imported"

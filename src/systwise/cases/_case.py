@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from systwise.cases._truth import AbstractTruth
 from systwise.errors import ConfigError
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
@@ -65,30 +66,6 @@ class StudyDefaults:
     binnings: tuple[str, ...] = ("uniform", "optimised")
     taken_apart: str = "first"
     paper_grid: tuple[float, ...] | None = None
-
-
-class AbstractTruth(abc.ABC):
-    """The known optimum of a problem whose densities can be written down."""
-
-    @abc.abstractmethod
-    def log_density(
-        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
-    ) -> Float[Array, "event component"]:
-        """Return `ln p_k(x|z)`, normalised densities of the components; pure JAX."""
-
-    @abc.abstractmethod
-    def logit(
-        self, features: Float[Array, "event feature"], z: Float[Array, "event nuisance"]
-    ) -> Float[Array, " event"]:
-        """Return ln of the density ratio of the first component to all others at nuisance values `z`.
-
-        The others are weighted by their nominal yields; with two components this is
-        `ln p_0(x|z) - ln p_1(x|z)`.
-        """
-
-    @abc.abstractmethod
-    def bound(self, poi: Float[np.ndarray, " poi"], z: Float[np.ndarray, " nuisance"]) -> tuple[float, float]:
-        """Return the Cramér-Rao bounds on the first parameter of interest: (profiled, nuisances known)."""
 
 
 class AbstractCase(abc.ABC):

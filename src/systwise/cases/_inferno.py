@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.cases._case import AbstractTruth
+from systwise.cases._truth import AbstractTruth
 from systwise.errors import ConfigError
 from systwise.settings import Settings
 

@@ -203,7 +203,14 @@ def _remarks(effects: Sequence[Effect]) -> list[str]:
 def _poor(case: Analysis, samples: Sequence[SampleYield]) -> list[str]:
     """Return what speaks against samples, as far as a fit of this region goes."""
     notes = []
+    free = case.freely_normalised
+    if case.kind == "control" and free and not any(s.kept and s.name in free for s in samples):
+        notes.append(f"no sample with a free NormFactor ({', '.join(sorted(free))}) is here: it controls none of them")
     for sample in samples:
+        if sample.kept > 1 and sample.expected == sample.kept and sample.effective == sample.kept:
+            notes.append(
+                f"every event of sample '{sample.name}' has weight 1; if these are observed events, say Data: true"
+            )
         if sample.expected < 0:
             notes.append(
                 f"sample '{sample.name}' has a negative yield of {sample.expected:.4g} events in {case.region}"

@@ -21,6 +21,7 @@ from systwise.cases.analysis._functions import (
     check_at_nominal,
     check_function,
     import_function,
+    source_of,
 )
 from systwise.cases.analysis._star import Star, build_star
 from systwise.cases.analysis.file._formula import monomial
@@ -33,10 +34,11 @@ from systwise.cases.analysis.file._structure import (
     build_components,
     build_normalisations,
     build_terms,
+    freely_normalised,
     is_rate,
     rate_factors,
 )
-from systwise.cases.analysis.file._view import RegionView
+from systwise.cases.analysis.file._view import RegionView, refuse_idle
 from systwise.cases.analysis.reading._compare import Finding
 from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
 from systwise.cases.analysis.reading._load import Loader, Reader
@@ -93,6 +95,7 @@ class Analysis(AbstractCase):
         self._functions = tuple(
             import_function(a.entry.function or "", Path(settings.folder), a.where) for a in self.layout.functions
         )
+        refuse_idle(settings)
         self._moved = tuple(
             dict.fromkeys(
                 name
@@ -127,6 +130,11 @@ class Analysis(AbstractCase):
         """Names of the components of samples that are estimated from data."""
         samples = self.settings.processes
         return tuple(term.name for term in self.terms if samples[term.sample].estimate is not None)
+
+    @property
+    def freely_normalised(self) -> frozenset[str]:
+        """Names of the samples whose yield a free NormFactor multiplies, parameters of interest left out."""
+        return freely_normalised(self.settings)
 
     @property
     def mirrored(self) -> Mapping[str, int]:
@@ -340,7 +348,7 @@ class Analysis(AbstractCase):
         return dataclasses.replace(table, columns=columns)
 
     def _sources(self) -> Sources:
-        return Sources(self.view, self.layout, self._moved)
+        return Sources(self.view, self.layout, self._moved, "\n".join(map(source_of, self._functions)))
 
     def _loader(self, sources: Sources, read: Reader, tallies: Tallies, first_id: int = 0) -> Loader:
         return Loader(self.view, self.layout, self.terms, sources, read, tallies, first_id)

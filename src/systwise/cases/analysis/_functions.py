@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -109,6 +110,15 @@ def import_function(text: str, folder: Path, where: str) -> Function:
         near = suggestion(name, [key for key, value in vars(module).items() if callable(value)])
         raise ConfigError(f"{where}.Function: module '{module_name}' has no function '{name}'{near}")
     return function
+
+
+def source_of(function: Function) -> str:
+    """Return the source of the module that holds a function, which decides what a run finds; its name without one."""
+    module = inspect.getmodule(function)
+    try:
+        return inspect.getsource(module if module is not None else function)
+    except (OSError, TypeError):  # compiled code has none
+        return f"{getattr(module, '__name__', '')}:{getattr(function, '__qualname__', '')}"
 
 
 def check_function(function: Function, columns: Sequence[str], where: str) -> tuple[str, ...]:

@@ -78,6 +78,16 @@ def chosen_samples(names: Sequence[str] | None, settings: AnalysisSettings, wher
     return tuple(known.index(name) for name in matching(names, known, where, "sample"))
 
 
+def freely_normalised(settings: AnalysisSettings) -> frozenset[str]:
+    """Return the names of the samples whose yield a free factor multiplies, parameters of interest left out."""
+    return frozenset(
+        settings.processes[k].name
+        for factor in settings.norm_factors
+        if factor.name not in settings.general.poi and not factor.fixed
+        for k in chosen_samples(factor.samples, settings, f"NormFactors ('{factor.name}').Samples")
+    )
+
+
 def _refuse_twice(names: Sequence[str], where: str) -> None:
     for name in names:
         if list(names).count(name) > 1:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 
 from systwise.cases.analysis.file._settings import AnalysisSettings, Region
-from systwise.cases.analysis.file._structure import Action, actions
+from systwise.cases.analysis.file._structure import Action, actions, chosen_samples
 from systwise.errors import ConfigError
 from systwise.events import Expression
 
@@ -86,3 +86,23 @@ class RegionView:
         if self.given:
             return ((region.variable or "", Expression(region.variable or "0")),)
         return tuple((f.name, Expression(f.expression or f"`{f.name}`")) for f in region.features)
+
+
+def refuse_idle(settings: AnalysisSettings) -> None:
+    """Refuse a free factor that no fitted region can determine.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    views = [RegionView(settings, region.name) for region in settings.regions if region.kind != "validation"]
+    for number, factor in enumerate(settings.norm_factors):
+        if factor.name in settings.general.poi or factor.fixed:
+            continue
+        where = f"NormFactors.{number} ('{factor.name}')"
+        own = set(chosen_samples(factor.samples, settings, f"{where}.Samples"))
+        names = settings.in_regions(factor.regions, f"{where}.Regions")
+        if not any(view.name in names and own & set(view.samples) for view in views):
+            raise ConfigError(
+                f"{where}: nothing constrains it, because none of its samples is in a fitted region where it acts; see "
+                "Regions of the samples and of the factor, or leave it out"
+            )

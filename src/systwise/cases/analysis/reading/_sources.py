@@ -24,8 +24,9 @@ class Sources:
         files: all that were looked up so far, in this order.
     """
 
-    def __init__(self, view: RegionView, layout: Layout, moved: Sequence[str]) -> None:
-        """Keep what describes the region; `moved` are columns that functions change."""
+    def __init__(self, view: RegionView, layout: Layout, moved: Sequence[str], code: str = "") -> None:
+        """Keep what describes the region; `moved` are columns that functions change, `code` is their source."""
+        self._code = code
         self._view, self._settings, self._layout, self._moved = view, view.settings, layout, set(moved)
         self.files: dict[str, None] = {}
 
@@ -115,8 +116,9 @@ class Sources:
         return found
 
     def fingerprint(self) -> str:
-        """Return a digest of the settings and of the content of all files that were looked up."""
-        digest = hashlib.sha256(self._settings.model_dump_json(exclude={"folder"}).encode())
+        """Return a digest of region, settings, the functions' source and the content of files that were looked up."""
+        text = self._settings.model_dump_json(exclude={"folder"})
+        digest = hashlib.sha256(f"{self._view.name}\n{text}\n{self._code}".encode())
         for path in self.files:
             digest.update(file_fingerprint(path).encode())
         return digest.hexdigest()
@@ -140,6 +142,12 @@ class Sources:
         if side is not None:
             paths, own = (side.sample_path, where) if side.sample_path is not None else (paths, own)
             tree, text, weight = side.tree or tree, side.filter or text, side.weight or weight
+            late = set(moved) & set(Expression(side.filter).names if side.filter is not None else ())
+            if late:
+                raise ConfigError(
+                    f"{where}: its Filter cuts on '{min(late)}', which a Function moves, so that it would not hold "
+                    "after the shift; cut on it in the region's Filter, or shift these events in their files"
+                )
         chosen = None if text is None else Expression(text)
         cut = () if chosen is None else tuple(p for p in chosen.parts() if not set(p.names) & set(moved))
         empty = self._view.given or factor < 0
