@@ -19,7 +19,7 @@ from systwise.cases import Analysis, AnalysisSettings
 from systwise.cli import app
 from systwise.fit import Model, asimov, fit
 from systwise.parameters import Components, GaussianConstraint, Nuisance
-from systwise.study import Manifest, Results, StoredTemplates
+from systwise.study import Manifest, Results, StoredTemplates, build_case, build_strategies, resolve_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cms-htautau"
@@ -401,6 +401,26 @@ def test_events_of_weight_one_and_control_regions_without_their_process_get_a_wa
     words = " ".join(done.output.split())
     assert "every event of sample 'T' has weight 1; if these are observed events, say Data: true" in words
     assert "no sample with a free NormFactor (B) is here: it controls none of them" in words
+
+
+def test_the_same_events_in_two_samples_are_counted(inputs):
+    tree = analysis()
+    tree["Regions"][0] |= {"Features": ["mass", "other"]}
+    again = {"Name": "again", "Tree": "background", "SamplePath": "prediction.root", "Weight": "w"}
+    tree["Samples"].append(again | {"Filter": "(far < 0.6) & (mass > 30)", "Regions": "signal"})
+    done = call("check", write(inputs, tree, "again.yaml"))
+    assert done.exit_code == 0, done.output
+    simulated = FILES["background"]()
+    count = int(((simulated["far"] < 0.6) & (simulated["mass"] > 30)).sum())
+    assert f"signal: {count:,} events of 'again' are events of 'B' too" in " ".join(done.output.split())
+
+
+def test_unbinned_likelihoods_of_several_regions_are_said_to_be_missing(inputs, tmp_path):
+    tree = analysis()
+    tree["Regions"][0] |= {"Features": ["mass", "other"]}
+    path = write(inputs, tree, "unbinned.yaml")
+    settings = resolve_settings(str(path))
+    assert "ratio" not in [s.name for s in build_strategies(build_case(str(path), settings), settings)]
 
 
 def test_a_region_without_data_cannot_be_unblinded(inputs, tmp_path):

@@ -26,8 +26,8 @@ from jaxtyping import Array, Float
 from pydantic import Field
 
 from systwise.cases._case import CASES, AbstractCase, Progress, StudyDefaults, no_progress
-from systwise.cases._truth import AbstractTruth
 from systwise.cases._toy_events import BACKGROUND, PAPER, QUICK, sampled_table, simulated_table
+from systwise.cases._truth import AbstractTruth
 from systwise.events import AbstractVariation, Events, EventTable, Exactness
 from systwise.parameters import (
     AbstractConstraint,

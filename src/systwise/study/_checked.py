@@ -19,6 +19,8 @@ from systwise.templates import yields
 
 LARGE = 0.10
 """Relative change of a yield by one standard deviation that deserves a look."""
+COMPARED = 1_000_000
+"""Events that are compared at most to find the same ones in two samples."""
 SMALL = 1e-4
 """Relative change below which a nuisance may be pruned."""
 
@@ -229,15 +231,28 @@ def _repeated(case: Analysis, table: EventTable) -> list[str]:
         return []
     notes: list[str] = []
     seen: dict[str, np.ndarray] = {}
+    fraction = max(1, len(table) // COMPARED)
     for number in case.view.samples:
         if case.settings.processes[number].estimate is not None:
             continue
         name = case.settings.processes[number].name
-        own = np.ascontiguousarray(table.features[(table.process == number) & (table.weights != 0).any(axis=1)])
-        rows = np.unique(own.view(np.dtype((np.void, own.dtype.itemsize * own.shape[1]))))
+        hashed = _hashed(table.features[(table.process == number) & (table.weights != 0).any(axis=1)])
+        # Of many events those with some values of the hash stand for all, the same ones in every sample.
+        rows = np.unique(hashed[hashed % np.uint64(fraction) == 0])
         for other, known in seen.items():
             both = len(np.intersect1d(rows, known, assume_unique=True))
             if both > 0.01 * min(len(rows), len(known)):
-                notes.append(f"{both:,} events of '{name}' are events of '{other}' too; cut them in one of the two")
+                count = f"{both:,}" if fraction == 1 else f"about {both * fraction:,}"
+                notes.append(f"{count} events of '{name}' are events of '{other}' too; cut them in one of the two")
         seen[name] = rows
     return notes
+
+
+def _hashed(features: np.ndarray) -> np.ndarray:
+    """Return a 64-bit number for each row, the same for the same features (multiplicative hashing of their bits)."""
+    bits = np.ascontiguousarray(features, np.float32).view(np.uint32).astype(np.uint64)
+    total = np.zeros(len(bits), np.uint64)
+    for column in bits.T:
+        total = (total ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        total ^= total >> np.uint64(29)
+    return total

@@ -303,8 +303,9 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
             wanted = tuple(n for n in wanted if STRATEGIES.get(n).needs_score)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
-        if case.components.alternative is not None:
-            # Components of a squared amplitude are no processes whose densities are worth learning one by one.
+        if case.components.alternative is not None or len(case.regions) > 1:
+            # Components of a squared amplitude are no processes whose densities are worth learning one by one; and a
+            # study does not fit unbinned and binned regions together.
             wanted = tuple(n for n in wanted if "unbinned" not in STRATEGIES.get(n).observables)
     chosen = [STRATEGIES.get(name) for name in dict.fromkeys(wanted)]
     if not chosen:

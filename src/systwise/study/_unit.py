@@ -199,7 +199,12 @@ def _measure_observable(
         if shown:
             unit.scans += scans
             unit.templates += _exhibited(plan, setup)
-    if "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
+    if "unbinned" in kinds and plan.others:
+        unit.warnings.append(
+            f"{strategy.name}: its unbinned likelihood was not measured, because the other regions "
+            f"({', '.join(plan.others)}) are binned and a study does not fit both together yet"
+        )
+    elif "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
         found = measure_unbinned(plan, strategy.name, seed, observable, points, progress)
         unit.measurements += found
         unit.warnings += unbinned_warnings(found)
@@ -216,7 +221,7 @@ def _measure_observable(
             progress(f"impacts {strategy.name}", 1, 1)
         unit.inference_seconds += time.perf_counter() - start
     if plan.settings.toys.count:
-        fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds, progress)
+        fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds and not plan.others, progress)
         unit.waiting.append(Waiting(observable, fitted, points))
 
 

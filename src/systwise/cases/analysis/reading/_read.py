@@ -237,6 +237,8 @@ def check_ids(source: Source, ids: np.ndarray) -> None:
     Raises:
         DataError: naming the first.
     """
+    if np.all(ids[1:] > ids[:-1]):  # row numbers are
+        return
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         first = int(np.argmax(counts > 1))
