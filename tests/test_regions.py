@@ -357,6 +357,10 @@ BAD = {
     "no sample": (change("Systematics", 0, "Samples", []), "is empty, so that it would act on nothing"),
     "bins without edges": (change("Regions", 1, "Binning", [3]), "edges are two numbers or more"),
     "edges that fall": (change("Regions", 1, "Binning", [3, 2]), "each larger than the one before"),
+    "a rate beside a shape": (
+        change("Systematics", 1, "Up", {"SamplePath": "prediction.root", "Tree": "shifted", "Normalization": 0.1}),
+        "Normalization beside other events or weights would be ignored",
+    ),
     "smoothing": (change("Systematics", 1, "Smoothing", {"Algorithm": "353QH, twice"}), "Smoothing is not done here"),
     "parameter in one region": (change("NormFactors", 0, "Regions", "signal"), "acts in all regions"),
     "estimate without data": (
@@ -401,6 +405,19 @@ def test_events_of_weight_one_and_control_regions_without_their_process_get_a_wa
     words = " ".join(done.output.split())
     assert "every event of sample 'T' has weight 1; if these are observed events, say Data: true" in words
     assert "no sample with a free NormFactor (B) is here: it controls none of them" in words
+
+
+def test_effects_that_cannot_be_meant_get_a_remark(inputs):
+    tree = analysis()
+    tree["Samples"][1]["Regions"] = "*"
+    del tree["Systematics"][1]["Samples"]  # the shifted background now stands for the signal too
+    tree["Systematics"][2]["Down"] = {"Weight": "w_up"}
+    done = call("check", write(inputs, tree, "odd.yaml"))
+    assert done.exit_code == 0, done.output
+    words = " ".join(done.output.split())
+    assert "model: above 100 %, do these events or weights belong to the sample? on the yield of S" in words
+    assert "weights: both sides the same way on the yield of B" in words
+    assert "Up and Down of sample 'B' are identical" in words
 
 
 def test_the_same_events_in_two_samples_are_counted(inputs):

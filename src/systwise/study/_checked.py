@@ -188,6 +188,8 @@ def _remark(down: float, up: float, effective: float, shape: bool) -> str:
         return "one side only"
     if down * up > 0 and max(abs(down), abs(up)) > 1e-3:
         return "both sides the same way"
+    if max(abs(down), abs(up)) > 1:
+        return "above 100 %, do these events or weights belong to the sample?"
     if max(abs(down), abs(up)) > LARGE + 1e-9:
         return f"above {100 * LARGE:.0f} %"
     return ""

@@ -129,6 +129,14 @@ class Systematic(Part):
             facing = getattr(self, other.lower())
             if template.symmetrize and (facing is None or facing.symmetrize):
                 raise ValueError(f"'{self.name}': one of Up and Down may be symmetrised, not both")
+        both = next(
+            (s for s in (self.up, self.down) if s and s.normalization is not None and (s.of_samples or s.weight)), None
+        )
+        if both is not None:
+            raise ValueError(
+                f"'{self.name}': Normalization beside other events or weights would be ignored; put it into their "
+                "Weight, or into an entry of its own with the same Name"
+            )
         kinds = {what_varies(t) for t in (self.up, self.down) if t is not None and not t.symmetrize}
         if None in kinds:
             raise ValueError(f"'{self.name}': Up and Down need SamplePath, Tree, Filter, Weight or Normalization")
