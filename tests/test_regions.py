@@ -252,6 +252,21 @@ def test_a_hidden_value_is_shifted_by_an_offset_that_the_seed_decides(run, tmp_p
     assert all(look.hidden for look in Manifest.load(folder).looks)
 
 
+def test_a_run_that_replaces_another_leaves_nothing_of_it_and_one_that_is_refused_leaves_it(run, inputs, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert call("unblind", folder, "--stage", "full").exit_code == 0
+    (folder / "templates" / "old-fixed-given-seed9.npz").write_bytes(b"")
+    refused = call("run", inputs / "my.yaml", "--out", folder, "--force", "--set", "fit.anchors=0")
+    assert refused.exit_code == 2
+    assert Results.load(folder / "results.json").observed
+    assert call("run", inputs / "my.yaml", "--out", folder, "--force").exit_code == 0
+    assert not (folder / "unblinded").exists()
+    assert [path.name for path in (folder / "templates").iterdir()] == ["column-fixed-given-seed0.npz"]
+    assert not Results.load(folder / "results.json").observed
+    assert not Manifest.load(folder).looks
+
+
 def test_a_rate_acts_in_its_regions_only(run):
     row = StoredTemplates.load(next((run / "templates").glob("*.npz"))).fitted
     model = row.model(simulation=False)

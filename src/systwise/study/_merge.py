@@ -41,6 +41,8 @@ def merge_studies(directories: Sequence[Path], out: Path, force: bool = False) -
     merged = {file: Toys.merge([Toys.load(Path(directory) / file) for directory in directories]) for file in files}
     store = Store.open(out, force)
     try:
+        if force:
+            store.clear(("checkpoints", "units"))
         for file, toys in merged.items():
             store.save_toys(file, toys)
         records = [record.model_copy(update=summary_fields(merged[record.file])) for record in first.toys]

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +26,9 @@ from systwise.study._results import Results
 from systwise.study._stored_templates import FOLDER, StoredTemplates
 
 LOCK = ".systwise-running"
-KEPT = ("checkpoints", "units")
-"""Folders that only a resumed run reads."""
+FOLDERS = ("checkpoints", "units", "models", FOLDER, "toys", "unblinded", "figures")
+FILES = ("results.json", "plots.npz", "report.html")
+"""What a run leaves beside its manifest, and what another one that takes its place removes."""
 UNIT_FORMAT = "systwise/unit/1"
 
 
@@ -42,11 +44,13 @@ class Store:
         path: the directory.
         resume: whether to take up what an earlier run left.
         made: whether the directory was not there before.
+        replace: whether what an earlier run left goes when this one begins.
     """
 
     path: Path
     resume: bool = False
     made: bool = False
+    replace: bool = False
 
     @staticmethod
     def open(path: Path, force: bool = False, resume: bool = False) -> Store:
@@ -71,10 +75,7 @@ class Store:
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror}); choose another directory with --out"
             ) from None
-        if force:
-            for name in KEPT:
-                shutil.rmtree(path / name, ignore_errors=True)
-        return Store(path, resume, made)
+        return Store(path, resume, made, force)
 
     def begin(self, manifest: Manifest) -> Manifest:
         """Write what the directory belongs to, and return what is there of an earlier run of the same.
@@ -85,13 +86,24 @@ class Store:
         earlier = Manifest.load(self.path) if self.resume else None
         if earlier is not None:
             earlier.check_same(manifest, self.path)
-            manifest = manifest.model_copy(update={"started": earlier.started})
+            manifest = manifest.model_copy(update={"started": earlier.started, "looks": earlier.looks})
         elif self.resume and any(path.name != LOCK for path in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path}: holds no run that could go on; choose another directory with --out, or use --force"
             )
+        if self.replace and not self.resume:
+            # Not before: a run that is refused leaves the earlier one as it was.
+            self.clear()
         manifest.save(self.path)
         return manifest
+
+    def clear(self, names: Sequence[str] = (*FOLDERS, *FILES)) -> None:
+        """Remove what an earlier run left, its manifest excepted."""
+        for name in names:
+            if name in FOLDERS:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            else:
+                (self.path / name).unlink(missing_ok=True)
 
     def save_unit(self, name: str, identity: str, unit: Any) -> None:
         """Keep a finished unit, so that a resumed run need not repeat it."""
