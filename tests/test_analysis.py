@@ -24,6 +24,7 @@ import yaml
 from typer.testing import CliRunner
 
 from systwise.cases import Analysis, AnalysisSettings
+from systwise.cases.analysis._functions import import_function, source_of
 from systwise.cases.analysis.file._formula import parse_polynomial
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
@@ -525,6 +526,18 @@ BAD = {
     ),
     "function invents": (put("Systematics", 0, "Function", "moves:names"), "returns 'ptt', did you mean 'pt'"),
 }
+
+
+def test_functions_of_one_name_in_two_folders_and_edited_ones_are_told_apart(tmp_path):
+    found = []
+    for folder, factor in (("one", 2), ("other", 3), ("one", 5)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "moved.py").write_text(
+            f"def scale(columns, z):\n    return {{'x': columns['x'] * {factor}}}\n"
+        )
+        function = import_function("moved:scale", tmp_path / folder, "here")
+        found.append((function({"x": 1}, 0)["x"], source_of(function).split()[-1]))
+    assert found == [(2, "2}"), (3, "3}"), (5, "5}")]
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -99,5 +99,5 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
 
 def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
-    with pytest.raises(ConfigError, match=r"pip install 'systwise\[dask\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[dask\]'"):
         run_study("gaussian-toy", settings(), tmp_path / "run", scheduler="tcp://127.0.0.1:1")

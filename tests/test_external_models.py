@@ -199,7 +199,7 @@ def test_a_damaged_model_or_a_missing_package_is_one_sentence(problem, tmp_path,
     with pytest.raises(DataError, match="is damaged; train it again"):
         load_observable(path)
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(ConfigError, match=r"needs the package 'xgboost'; pip install 'systwise\[trees\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package 'xgboost'; pip install '\.\[trees\]'"):
         made("boosted_trees", problem, model="xgboost:XGBClassifier")
 
 

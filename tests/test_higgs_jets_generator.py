@@ -442,5 +442,5 @@ def test_hypotheses_must_determine_the_coefficients(event_file):
 
 def test_the_missing_package_is_named(event_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "pylhe", None)
-    with pytest.raises(ConfigError, match=r"systwise\[lhe\]"):
+    with pytest.raises(ConfigError, match=r"\.\[lhe\]"):
         read_lhe(event_file[0], "hjj", HYPOTHESES)

@@ -244,5 +244,5 @@ def test_a_wrong_result_is_found_out() -> None:
 def test_without_iminuit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "iminuit", None)
     model = Model.from_templates(signal_strength(), (), (), np.array([[10.0], [90.0]]))
-    with pytest.raises(ConfigError, match=r"needs the package 'iminuit'; pip install 'systwise\[referee\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package 'iminuit'; pip install '\.\[referee\]'"):
         referee(model, Data(np.array([104.0]), ()))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
+import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -97,8 +101,9 @@ def import_function(text: str, folder: Path, where: str) -> Function:
     """
     module_name, _, name = text.partition(":")
     sys.path.insert(0, str(folder.resolve()))
+    beside = folder / f"{module_name.replace('.', '/')}.py"
     try:
-        module = importlib.import_module(module_name)
+        module = _module_of(beside) if beside.exists() else importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(
             f"{where}.Function: '{module_name}' cannot be imported ({error}); put it beside the file"
@@ -110,6 +115,31 @@ def import_function(text: str, folder: Path, where: str) -> Function:
         near = suggestion(name, [key for key, value in vars(module).items() if callable(value)])
         raise ConfigError(f"{where}.Function: module '{module_name}' has no function '{name}'{near}")
     return function
+
+
+def _module_of(path: Path) -> ModuleType:
+    """Return the module of a file beside an analysis, the file as it is now.
+
+    Python keeps one module a name: a file of that name in another folder, or before it was edited, is not this one.
+    """
+    path = path.resolve()
+    content = path.read_bytes()
+    name = f"{path.stem}_{hashlib.sha256(str(path).encode() + content).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    # No other process finds it by its name.
+    cloudpickle.register_pickle_by_value(module)
+    return module
 
 
 def source_of(function: Function) -> str:
