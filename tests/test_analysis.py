@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import signal
 import subprocess
 import sys
 from importlib import resources
@@ -37,12 +36,7 @@ from systwise.study import Results, analysis_schema, build_case, example_analysi
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own-analysis"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def call(*words):

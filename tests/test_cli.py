@@ -38,13 +38,7 @@ TINY += ["--set", "inference.points=none"]
 SCHEMA = Path(__file__).parents[1] / "src/systwise/study/results.schema.json"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Keep compiled functions out of the user's cache."""
-    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def call(*words):

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +20,12 @@ from systwise.fit import Model, asimov, fit
 from systwise.parameters import Components, GaussianConstraint, Nuisance
 from systwise.study import Manifest, Results, StoredTemplates, build_case, build_strategies, resolve_settings
 
-pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning"),
+]
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cms-htautau"
 EDGES = [0, 25, 50, 75, 100]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def call(*words):

@@ -190,7 +190,8 @@ def unblind(
     poi = model.components.pois[0]
     nominal = dict(zip(model.components.pois, model.components.nominal, strict=True))
     held = nominal if stage == "control" else None
-    result = fit_many(model, data, fixed=held)[0]
+    measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
+    result = fit_many(model, data, fixed=held)[0] if measured is None else measured.result
     if stage == "control" and not result.minimum_found:
         raise FitError(f"--stage control: the fit of {', '.join(fitted)} has failed ({result.verdict})")
     validated = [name for name in read if kinds[name] == "validation"]
@@ -198,7 +199,6 @@ def unblind(
     if validated and stage != "gof" and hide is None:
         other = row.restricted(validated).model()
         validation = predicted_yields(other, result, row.observed_data(other, counts).counts)
-    measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
     offset = None if hide is None or measured is None else _offset(hide, measured)
     if measured is not None and offset is not None:
         measured = measured.hidden(offset)

@@ -43,16 +43,7 @@ class Sources:
         where, estimate = f"{self._settings.place(sample)}.Estimate", sample.estimate
         text = self._view.filter_of(number)
         found = [
-            self._made(
-                data,
-                f"sample '{sample.name}'"
-                if len(self._settings.observed) == 1
-                else f"sample '{sample.name}' ({data.name})",
-                where,
-                text,
-                estimate.scale,
-                (),
-            )
+            self._made(data, f"sample '{sample.name}' from '{data.name}'", where, text, estimate.scale, ())
             for data in self._settings.observed
         ]
         simulated = [other.name for other in self._settings.processes if other.estimate is None]
