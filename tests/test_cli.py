@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -16,9 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from systwise.cli import app
+from systwise.cli._app import progress_lines  # what a batch log gets is reached by a clock of the test's own
 from systwise.study import PlotData, Results
 
 TINY = [
@@ -149,6 +152,36 @@ def test_cases_and_strategies_list_names_and_settings():
     assert "case.noise" in done.output
     done = call("strategies")
     assert "strategy.adversarial.lambda" in done.output.replace("\n", "")
+
+
+def test_lists_are_whole_lines_and_take_a_name():
+    done = call("strategies", "aware")
+    assert done.exit_code == 0
+    keys = [line.split()[0] for line in done.output.splitlines() if line.startswith("  ")]
+    assert keys
+    assert all(key.startswith("strategy.aware.") for key in keys)
+    assert "…" not in call("strategies").output
+    assert call("strategies", "awere").exit_code == 2
+    done = call("settings", "inference")
+    assert {line.split()[0].split(".")[0] for line in done.output.splitlines()} == {"inference"}
+    assert "inference.level" in done.output
+    assert len(call("settings").output.splitlines()) > 40
+    wrong = call("settings", "infrence")
+    assert wrong.exit_code == 2
+    assert "did you mean 'inference'" in wrong.output
+
+
+def test_a_batch_log_gets_a_line_now_and_then():
+    now = iter([0.0, 1.0, 10.0, 40.0, 45.0, 200.0])
+    console = Console(file=io.StringIO(), width=80)
+    say = progress_lines(console, 30.0, lambda: next(now))
+    say("train [nominal]", 0, 100)
+    say("train [nominal]", 10, 100)
+    say("train [nominal]", 40, 100)
+    say("train [nominal]", 100, 100)
+    say("fit", 1, 1)
+    lines = console.file.getvalue().splitlines()
+    assert lines == ["40 s  train [nominal]: 40 of 100, about 58 s left", "3 min  fit: 1 of 1"]
 
 
 def test_vary_writes_features_ids_weights_and_the_selection(tmp_path):

@@ -138,6 +138,7 @@ def test_mistakes_are_one_sentence(tmp_path, model):
         ([model, tmp_path / "events.txt"], "unknown format"),
         ([model, good, "--name", "weight"], "has a column 'weight' already"),
         ([model, good, "--nuisance", "angel=1"], "did you mean 'angle'"),
+        ([model, good, "--nuisance", "angle=nan"], "'angle': nan is not a finite number"),
         ([model, good, "--in-place", "--friend", "id"], "writes no other file"),
         ([model, root, "--tree", "event"], "did you mean 'events'"),
         ([model, good, "-o", tmp_path / "nowhere"], "its folder does not exist"),

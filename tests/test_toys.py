@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from report_fixtures import results as made_results
+from report_fixtures import with_toys
+from systwise.cases import no_progress
 from systwise.cli import app
 from systwise.errors import ConfigError, FitError
-from systwise.fit import Toys
-from systwise.study import Results, merge_studies, resolve_settings, run_study
+from systwise.fit import Model, Toys
+from systwise.study import Results, make_plan, merge_studies, resolve_settings, run_study, write_example
+from systwise.study._toys import Fitted, identity  # what merging compares is no public name
 
 SMALL = {
     "case": {"events": 24_000, "anchors": 7},
@@ -91,6 +96,59 @@ def test_a_resumed_run_adds_what_is_missing(whole: tuple[Path, Results], tmp_pat
     run(tmp_path / "part", 4)
     resumed = run(tmp_path / "part", 6)
     check_same(rows(path, results), rows(tmp_path / "part", resumed))
+
+
+@pytest.mark.slow
+def test_points_that_differ_in_the_parameter_of_interest_have_files_of_their_own(tmp_path: Path) -> None:
+    points = [{"angle": 1.0}, {"angle": 1.0, "mu": 2.0}]
+    results = run(tmp_path / "a", 3, strategies=["nominal"], true=points)
+    files = [record.file for record in results.toys]
+    assert len(set(files)) == 2 * len({(r.observable, r.binning) for r in results.toys}) == len(files)
+    merged = merge_studies([tmp_path / "a", part(tmp_path)], tmp_path / "joined")
+    for record in merged.toys:
+        kept = Toys.load(tmp_path / "joined" / record.file)
+        assert kept.true["mu"] == record.true["mu"]
+        assert record.mean == pytest.approx(kept.summary().mean)
+
+
+def part(folder: Path) -> Path:
+    """Make more pseudo-experiments of the same two points."""
+    points = [{"angle": 1.0}, {"angle": 1.0, "mu": 2.0}]
+    run(folder / "b", 3, first=3, strategies=["nominal"], true=points)
+    return folder / "b"
+
+
+def test_results_that_point_outside_of_their_folder_are_not_merged(tmp_path: Path) -> None:
+    study = with_toys(made_results(), None)
+    for name, file in (("a", "../victim/toys.npz"), ("b", str(tmp_path / "toys.npz"))):
+        bad = study.model_copy(update={"toys": [study.toys[0].model_copy(update={"file": file})]})
+        (tmp_path / name).mkdir()
+        bad.save(tmp_path / name / "results.json")
+        with pytest.raises(ConfigError, match="outside of the run's folder"):
+            merge_studies([tmp_path / name, tmp_path / name], tmp_path / "out")
+    twice = study.model_copy(update={"toys": [study.toys[0], study.toys[0]]})
+    twice.save(tmp_path / "a" / "results.json")
+    with pytest.raises(ConfigError, match="several true points"):
+        merge_studies([tmp_path / "a", tmp_path / "a"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_an_analysis_lies_is_no_part_of_what_its_pseudo_experiments_are(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    write_example(tmp_path / "one" / "analysis.yaml")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    found = []
+    for folder in ("one", "two"):
+        name = str(tmp_path / folder / "analysis.yaml")
+        plan = make_plan(name, resolve_settings(name, overrides={"strategies": ["nominal"]}), no_progress)
+        shape = (len(plan.case.components.names), 1)
+        counts = [np.ones((len(n.anchors), *shape)) for n in plan.nuisances if n.kind != "norm"]
+        model = Model.from_templates(
+            plan.case.components, plan.nuisances, plan.constraints, counts, normalisations=plan.normalisations
+        )
+        one = Fitted(None, model, "deviance")
+        found.append(identity(plan, "nominal", 0, one))
+    assert found[0] == found[1]
 
 
 def test_the_commands_say_what_is_wrong(tmp_path: Path) -> None:

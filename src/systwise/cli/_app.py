@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -25,6 +26,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. case.noise=0.5. Repeatable.")
 ]
+
+
+SECONDS_A_LINE = 30.0
+"""Between two lines on progress where there is no terminal."""
 
 
 @contextlib.contextmanager
@@ -61,9 +66,10 @@ def escape(text: str) -> str:
 
 @contextlib.contextmanager
 def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a progress callback that draws bars on a terminal and nothing elsewhere."""
+    """Yield a progress callback that draws bars on a terminal, and says a line now and then elsewhere."""
     if not console.is_terminal:
-        yield lambda what, done, total: None
+        # On standard error: what a command prints stays what it is, and a batch system logs both.
+        yield progress_lines(Console(stderr=True))
         return
     columns = (
         TextColumn("{task.description:<28}"),
@@ -82,6 +88,49 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
                 bars.remove_task(tasks.pop(what))
 
         yield report
+
+
+def progress_lines(
+    console: Console, every: float = SECONDS_A_LINE, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str, int, int], None]:
+    """Return a progress callback that prints `stage: done of total, left` no more often than every so many seconds.
+
+    Args:
+        console: where to print.
+        every: seconds between lines; what is over before says nothing.
+        clock: seconds from some beginning.
+    """
+    start = said = clock()
+    began: dict[str, tuple[float, int]] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal said
+        now = clock()
+        since, first = began.setdefault(what, (now, done))
+        if done >= total:
+            began.pop(what)
+        if now - said < every:
+            return
+        said = now
+        left = ""
+        if first < done < total:
+            left = f", about {_duration((now - since) / (done - first) * (total - done))} left"
+        console.print(
+            f"{_duration(now - start)}  {escape(what)}: {done} of {total}{left}", soft_wrap=True, highlight=False
+        )
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as a person would say them.
+
+    >>> _duration(42), _duration(600), _duration(8000)
+    ('42 s', '10 min', '2.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def prepare_process() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Scorer:
         """Return the scores of events under hypothesised nuisance values, nominal where a name is missing.
 
         Raises:
-            ConfigError: the score is not told a nuisance of that name.
+            ConfigError: the score is not told a nuisance of that name, or a value is not finite.
         """
         values = {**self.nuisances, **(nuisances or {})}
         unknown = [name for name in values if name not in self.nuisances]
@@ -51,6 +52,9 @@ class Scorer:
             raise ConfigError(
                 f"nuisance '{unknown[0]}': the model does not know it{suggestion(unknown[0], known)} ({told})"
             )
+        odd = [name for name, value in values.items() if not math.isfinite(value)]
+        if odd:
+            raise ConfigError(f"nuisance '{odd[0]}': {values[odd[0]]} is not a finite number; give one")
         point = np.array(list(values.values()), np.float32)
         z = np.broadcast_to(point, (len(features), len(point)))
         return np.asarray(

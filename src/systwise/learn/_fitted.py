@@ -59,9 +59,13 @@ def make_estimator(path: str, parameters: dict[str, Any], seed: int, key: str) -
         key: path of the settings, for messages.
 
     Raises:
-        ConfigError: it cannot be imported, or does not take the parameters.
+        ConfigError: it cannot be imported, is no class with a method `fit`, or does not take the parameters.
     """
     kind = imported(path, f"{key}.model")
+    # Before it is called: a settings file names what runs here, and Popen is a class, too.
+    if not (isinstance(kind, type) and hasattr(kind, "fit")):
+        what = "has no method fit" if isinstance(kind, type) else "is no class"
+        raise ConfigError(f"{key}.model: '{path}' {what}; name a class of scikit-learn's kind")
     merged = {**QUIET.get(getattr(kind, "__name__", ""), {}), **parameters}
     try:
         estimator = kind(**merged)
@@ -70,8 +74,6 @@ def make_estimator(path: str, parameters: dict[str, Any], seed: int, key: str) -
             estimator.set_params(random_state=seed)
     except Exception as error:  # every library has its own
         raise ConfigError(f"{key}.parameters: {path} does not take {json.dumps(merged)} ({_line(error)})") from None
-    if not hasattr(estimator, "fit"):
-        raise ConfigError(f"{key}.model: '{path}' has no method fit; name a class of scikit-learn's kind")
     return estimator
 
 

@@ -31,6 +31,18 @@ def merge_studies(directories: Sequence[Path], out: Path, force: bool = False) -
     parts = [Results.load(Path(directory) / "results.json") for directory in directories]
     first = parts[0]
     files = [record.file for record in first.toys]
+    odd = [file for file in files if Path(file).is_absolute() or ".." in Path(file).parts]
+    if odd:
+        raise ConfigError(
+            f"{directories[0]}: results.json names '{odd[0]}', outside of the run's folder; it was changed by "
+            "hand or belongs to no run, make the pseudo-experiments again"
+        )
+    doubled = [file for file in files if files.count(file) > 1]
+    if doubled:
+        raise ConfigError(
+            f"{directories[0]}: {doubled[0]} holds several true points, of which only the last is left; make the "
+            "pseudo-experiments again"
+        )
     for directory, other in zip(directories[1:], parts[1:], strict=True):
         if [record.file for record in other.toys] != files:
             raise ConfigError(

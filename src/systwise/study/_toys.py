@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ from systwise.learn import AbstractObservable, RatioObservable
 from systwise.study._binned import fine_grid
 from systwise.study._measure import Setup, build_model, study_data
 from systwise.study._plan import Plan
+from systwise.study._regions import file_word
 from systwise.study._results import ToyRecord
 from systwise.study._store import Store
 from systwise.study._unbinned import Sample, true_yields, unbinned_model
@@ -120,7 +122,7 @@ def check_coverage(
     settings, records, warnings = plan.settings.toys, [], []
     wanted = range(settings.first, settings.first + settings.count)
     for number, point in enumerate(points):
-        files = [toy_file(strategy, one, seed, plan.nuisance_values(point)) for one in fitted]
+        files = [toy_file(strategy, one, seed, file_point(plan, point)) for one in fitted]
         names = [identity(plan, strategy, seed, one) for one in fitted]
         earlier = [store.toys(file, name) for file, name in zip(files, names, strict=True)]
         # A moving observable has fewer, by its own limit.
@@ -331,9 +333,23 @@ def _data_set(
     return MovingData(tuple(np.split(binned, splits)), auxiliary)
 
 
-def toy_file(strategy: str, one: Fitted, seed: int, nuisances: dict[str, float]) -> str:
-    """Return where the rows of a set of pseudo-experiments lie, relative to the results."""
-    where = "-".join(f"{name}={value:.6g}" for name, value in nuisances.items()) or "nominal"
+def file_point(plan: Plan, point: dict[str, float]) -> dict[str, float]:
+    """Return what of a true point names its file: nuisances, and parameters of interest that are not nominal."""
+    components = plan.case.components
+    pois = zip(components.pois, components.nominal, strict=True)
+    return plan.nuisance_values(point) | {name: point[name] for name, value in pois if point[name] != value}
+
+
+def toy_file(strategy: str, one: Fitted, seed: int, point: dict[str, float]) -> str:
+    """Return where the rows of a set of pseudo-experiments lie, relative to the results.
+
+    Args:
+        strategy: name of the training strategy.
+        one: what is fitted.
+        seed: of the training.
+        point: parameters that tell true points apart, by name.
+    """
+    where = "-".join(f"{file_word(name)}={value:.6g}" for name, value in point.items()) or "nominal"
     return f"toys/{strategy}-{one.kind}-{one.binning}-seed{seed}-{where}.npz"
 
 
@@ -342,8 +358,11 @@ def identity(plan: Plan, strategy: str, seed: int, one: Fitted) -> str:
     settings = plan.settings.model_dump(by_alias=True, mode="json")
     for extendable in ("toys", "strategies", "seeds"):
         settings.pop(extendable)
+    # Where the files of an analysis lie decides no number; the fingerprint holds what is in them.
+    settings["case"].pop("Folder", None)
+    case = Path(plan.case.name).name
     text = json.dumps(
-        [plan.case.name, settings, plan.table.fingerprint, strategy, seed, one.kind, one.binning, one.convention],
+        [case, settings, plan.table.fingerprint, strategy, seed, one.kind, one.binning, one.convention],
         sort_keys=True,
         default=str,
     )
