@@ -20,7 +20,9 @@ from systwise.registry import suggestion
 
 OnlyCase = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this case.")]
 OnlyStrategy = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this strategy.")]
-Path_ = Annotated[str, typer.Argument(metavar="[PATH]", help="Only settings below this key, e.g. fit or inference.")]
+SettingPath = Annotated[
+    str, typer.Argument(metavar="[PATH]", help="Only settings below this key, e.g. fit or inference.")
+]
 
 
 @app.command()
@@ -52,7 +54,7 @@ def strategies(name: OnlyStrategy = None, debug: Debug = False) -> None:
 
 
 @app.command()
-def settings(path: Path_ = "", debug: Debug = False) -> None:
+def settings(path: SettingPath = "", debug: Debug = False) -> None:
     """List the settings of a study; those of cases and strategies have commands of their own."""
     with one_sentence(debug):
         from systwise.study import StudySettings
