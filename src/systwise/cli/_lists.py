@@ -37,7 +37,7 @@ def cases(name: OnlyCase = None, debug: Debug = False) -> None:
             console.print(f"[bold]{each}[/]: {escape(kind.summary)}", soft_wrap=True)
             if kind.presets:
                 console.print(f"presets: {', '.join(kind.presets)}")
-            _show(console, list(_rows("case", kind.settings_class)))
+            _show(console, list(_rows("case", kind.settings_class.model_construct())))
 
 
 @app.command()
@@ -50,7 +50,7 @@ def strategies(name: OnlyStrategy = None, debug: Debug = False) -> None:
         for each in STRATEGIES.names() if name is None else [name]:
             kind = STRATEGIES.get(each)
             console.print(f"[bold]{each}[/]: {escape(kind.summary)}", soft_wrap=True)
-            _show(console, list(_rows(f"strategy.{each}", kind)))
+            _show(console, list(_rows(f"strategy.{each}", kind.model_construct())))
 
 
 @app.command()
@@ -59,7 +59,7 @@ def settings(path: SettingPath = "", debug: Debug = False) -> None:
     with one_sentence(debug):
         from systwise.study import StudySettings
 
-        rows = list(_rows("", StudySettings))
+        rows = list(_rows("", StudySettings.model_construct()))
         chosen = [row for row in rows if not path or row[0] == path or row[0].startswith(f"{path}.")]
         if not chosen:
             groups = list(dict.fromkeys(key.split(".")[0] for key, _, _ in rows))
@@ -68,24 +68,21 @@ def settings(path: SettingPath = "", debug: Debug = False) -> None:
         _show(Console(), chosen)
 
 
-def _rows(prefix: str, kind: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default and meaning of every setting, those of nested groups by their full key."""
+def _rows(prefix: str, model: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield key, default and meaning of every setting of a group, those of nested groups by their full key."""
     from pydantic import BaseModel
 
-    def walk(prefix: str, model: BaseModel) -> Iterator[tuple[str, str, str]]:
-        for name, field in type(model).model_fields.items():
-            value = getattr(model, name, None)
-            key = f"{prefix}.{field.alias or name}".removeprefix(".")
-            if isinstance(value, BaseModel):
-                yield from walk(key, value)
-                continue
-            if field.is_required():
-                shown = "(must be given)"
-            else:
-                shown = f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
-            yield key, shown, " ".join((field.description or "").split())
-
-    yield from walk(prefix, kind.model_construct())
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name, None)
+        key = f"{prefix}.{field.alias or name}".removeprefix(".")
+        if isinstance(value, BaseModel):
+            yield from _rows(key, value)
+            continue
+        if field.is_required():
+            shown = "(must be given)"
+        else:
+            shown = f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+        yield key, shown, " ".join((field.description or "").split())
 
 
 def _show(console: Console, rows: list[tuple[str, str, str]]) -> None:

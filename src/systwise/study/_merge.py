@@ -9,7 +9,7 @@ from systwise.errors import ConfigError
 from systwise.fit import Toys
 from systwise.study._results import Results
 from systwise.study._store import Store
-from systwise.study._toys import summary_fields
+from systwise.study._toy_records import summary_fields
 
 
 def merge_studies(directories: Sequence[Path], out: Path, force: bool = False) -> Results:

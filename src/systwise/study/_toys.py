@@ -7,17 +7,12 @@ built the templates, shared by all observables and strategies, so that their est
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from systwise.cases import Progress
-from systwise.errors import ConfigError
 from systwise.events import EventTable
 from systwise.fit import (
     AbstractData,
@@ -38,9 +33,9 @@ from systwise.learn import AbstractObservable, RatioObservable
 from systwise.study._binned import fine_grid
 from systwise.study._measure import Setup, build_model, study_data
 from systwise.study._plan import Plan
-from systwise.study._regions import file_word
 from systwise.study._results import ToyRecord
 from systwise.study._store import Store
+from systwise.study._toy_records import Fitted, data_source, identity, toy_file, toy_record
 from systwise.study._unbinned import Sample, true_yields, unbinned_model
 from systwise.templates import Pairs, anchor_pairs, joint_score, score
 
@@ -48,32 +43,6 @@ TOGETHER = 50
 """Pseudo-experiments whose data are in memory at a time."""
 SECONDS = 20.0
 """Time after which those that are done are written."""
-Source = Literal["events", "templates"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """An observable ready for pseudo-experiments.
-
-    Attributes:
-        setup: templates of a binned or anchored observable; None for an unbinned one.
-        model: what is fitted.
-        convention: terms in the data alone.
-    """
-
-    setup: Setup | None
-    model: Model | UnbinnedModel
-    convention: str
-
-    @property
-    def kind(self) -> Literal["fixed", "moving", "anchored", "unbinned"]:
-        """Kind of the observable."""
-        return "unbinned" if self.setup is None else self.setup.templates.observable
-
-    @property
-    def binning(self) -> str:
-        """Name of the binning."""
-        return "none" if self.setup is None else self.setup.binning
 
 
 def fitted_observables(
@@ -86,19 +55,6 @@ def fitted_observables(
     if unbinned and isinstance(observable, RatioObservable) and observable.polynomial:
         found.append(Fitted(None, unbinned_model(plan, progress), "poisson"))
     return found
-
-
-def data_source(plan: Plan) -> Source:
-    """Return where pseudo-experiments take their data from."""
-    wanted = plan.settings.toys.source
-    if plan.others and wanted == "events":
-        raise ConfigError("toys.source: events are drawn for one region only; set it to templates")
-    if wanted != "auto":
-        return wanted
-    if plan.others:
-        return "templates"
-    fresh = plan.case.sample(0, [1] * len(plan.case.components.names))
-    return "templates" if fresh is None else "events"
 
 
 def check_coverage(
@@ -122,7 +78,7 @@ def check_coverage(
     settings, records, warnings = plan.settings.toys, [], []
     wanted = range(settings.first, settings.first + settings.count)
     for number, point in enumerate(points):
-        files = [toy_file(strategy, one, seed, file_point(plan, point)) for one in fitted]
+        files = [toy_file(plan, strategy, one, seed, point) for one in fitted]
         names = [identity(plan, strategy, seed, one) for one in fitted]
         earlier = [store.toys(file, name) for file, name in zip(files, names, strict=True)]
         # A moving observable has fewer, by its own limit.
@@ -331,81 +287,3 @@ def _data_set(
     binned = scored.rebin(templates.edges)[0].sum(axis=1)
     splits = np.cumsum([len(n.anchors) for n in plan.nuisances if n.kind != "norm"])[:-1]
     return MovingData(tuple(np.split(binned, splits)), auxiliary)
-
-
-def file_point(plan: Plan, point: dict[str, float]) -> dict[str, float]:
-    """Return what of a true point names its file: nuisances, and parameters of interest that are not nominal."""
-    components = plan.case.components
-    pois = zip(components.pois, components.nominal, strict=True)
-    return plan.nuisance_values(point) | {name: point[name] for name, value in pois if point[name] != value}
-
-
-def toy_file(strategy: str, one: Fitted, seed: int, point: dict[str, float]) -> str:
-    """Return where the rows of a set of pseudo-experiments lie, relative to the results.
-
-    Args:
-        strategy: name of the training strategy.
-        one: what is fitted.
-        seed: of the training.
-        point: parameters that tell true points apart, by name.
-    """
-    where = "-".join(f"{file_word(name)}={value:.6g}" for name, value in point.items()) or "nominal"
-    return f"toys/{strategy}-{one.kind}-{one.binning}-seed{seed}-{where}.npz"
-
-
-def identity(plan: Plan, strategy: str, seed: int, one: Fitted) -> str:
-    """Return what identifies the fitted model, so that only parts of the same run are merged."""
-    settings = plan.settings.model_dump(by_alias=True, mode="json")
-    for extendable in ("toys", "strategies", "seeds"):
-        settings.pop(extendable)
-    # Where the files of an analysis lie decides no number; the fingerprint holds what is in them.
-    settings["case"].pop("Folder", None)
-    case = Path(plan.case.name).name
-    text = json.dumps(
-        [case, settings, plan.table.fingerprint, strategy, seed, one.kind, one.binning, one.convention],
-        sort_keys=True,
-        default=str,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def toy_record(
-    plan: Plan, strategy: str, seed: int, one: Fitted, point: dict[str, float], toys: Toys, file: str
-) -> ToyRecord:
-    """Return the summary of a set of pseudo-experiments as it is stored."""
-    truth = plan.case.truth
-    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
-    return ToyRecord(
-        strategy=strategy,
-        observable=one.kind,
-        convention=one.convention,
-        binning=one.binning,
-        seed=seed,
-        true=point,
-        poi=toys.poi,
-        source=data_source(plan),
-        bound=truth.bound(plan.poi_values(point), z)[0] if truth is not None else None,
-        file=file,
-        **summary_fields(toys),
-    )
-
-
-def summary_fields(toys: Toys) -> dict[str, Any]:
-    """Return the numbers of a summary by the names of `ToyRecord`."""
-    summary = toys.summary()
-    return {
-        "toys": summary.toys,
-        "converged": summary.converged,
-        "mean": summary.mean,
-        "mean_error": summary.mean_error,
-        "rms": summary.rms,
-        "rms_error": summary.rms_error,
-        "half_width": summary.half_width,
-        "bias": summary.bias,
-        "pull_mean": summary.pull_mean,
-        "pull_width": summary.pull_width,
-        "coverage": summary.coverage.value,
-        "coverage_error": summary.coverage.error,
-        "coverage_two": summary.coverage_two.value,
-        "coverage_two_error": summary.coverage_two.error,
-    }

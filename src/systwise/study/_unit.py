@@ -39,7 +39,8 @@ from systwise.study._plotdata import (
 from systwise.study._regions import Observed, RegionSetups, observe
 from systwise.study._results import Measurement, ToyRecord
 from systwise.study._store import Store
-from systwise.study._toys import Fitted, ToyRunner, check_coverage, fitted_observables
+from systwise.study._toy_records import Fitted
+from systwise.study._toys import ToyRunner, check_coverage, fitted_observables
 from systwise.study._unbinned import measure_unbinned, ratio_check, unbinned_warnings
 
 
