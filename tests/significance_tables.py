@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from systwise.study._channels import ChannelTable
+from systwise.parameters import Components, GaussianConstraint, Nuisance
+from systwise.study import Hypotheses, Question, RegionTable, SignificanceSettings, Systematics
+from systwise.study.significance._region_table import Anchors
 
 POWERS = ((2, 0), (1, 1), (0, 2))
 NAMES = ("tt", "tg", "gg")
+STANDARD_MODEL = (1.0, 0.0)
+SCALES = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 HOLDOUTS = ("muR x2, muF x1", "muR x1, muF x2")
 # pT 30-50-75-100-150-200-300-400-500-600-800-1000 GeV: fb, full/HEFT, TG/(2 GG), mu0/2 and 2 mu0 over mu0.
 ONE_JET = np.array(
@@ -31,6 +35,26 @@ TWO_JETS = np.array(
         [0.950, 0.966, 1.083, 1.453, 2.213, 4.470],
     ]
 )
+
+
+def systematics(anchors: tuple[float, ...] = SCALES) -> Systematics:
+    """Return the scale with its constraint N(0, 1)."""
+    scale = Nuisance("scale", 0.0, (anchors[0], anchors[-1]), (-1.0, 1.0), anchors, kind="theory")
+    return Systematics((scale,), (GaussianConstraint("scale", 1.0),))
+
+
+def question(alone: tuple[str, ...] = ("hj", "hjj"), **settings: object) -> Question:
+    """Return the tests of points along c_t + c_g = 1, at two wrong scales."""
+    line = {
+        "direction": {"c_t": -1.0, "c_g": 1.0},
+        "across": "c_t",
+        "steps": (-0.2, 0.0, 0.2),
+        "wrong": (-1.0, 0.5),
+        **settings,
+    }
+    components = Components(NAMES, ("c_t", "c_g"), POWERS, STANDARD_MODEL, ((0.0, 2.0), (-1.0, 1.0)), (0.8, 0.2))
+    hypotheses = Hypotheses(SignificanceSettings(**line), components)
+    return Question(hypotheses, systematics(), alone, {"scale": 1.0}, {"hj": {"sigma": 11.0}})
 
 
 def components(channel: str) -> np.ndarray:
@@ -57,9 +81,9 @@ def table(
     events_a_fb: float = 3.0,
     blur: float = 0.0,
     told: np.ndarray | None = None,
-    scales: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0),
-) -> ChannelTable:
-    """Return a table of one channel.
+    scales: tuple[float, ...] = SCALES,
+) -> RegionTable:
+    """Return a table of one region.
 
     Args:
         channel: `hj` or `hjj`.
@@ -77,27 +101,33 @@ def table(
 
     # Hold-outs: muR alone carries most of the rate, muF a slope against pT.
     slope = np.linspace(0.03, -0.05, parts.shape[1])
-    varied = [*(scaled(z) for z in scales), scaled(0.85) * (1 + slope / 2), 1 + slope]
+    # The nominal variation comes first.
+    moved = [z for z in scales if z != 0]
+    varied = [scaled(0.0), *(scaled(z) for z in moved), scaled(0.85) * (1 + slope / 2), 1 + slope]
     fine = np.stack([parts * factor for factor in varied])
     sigma = fine.sum(axis=2) / 1000
     bins = parts.shape[1]
-    values = np.array([sigma[2] @ [1.0, 0.0, 0.0]]) if told is None else np.asarray(told)
+    values = np.array([sigma[0] @ [1.0, 0.0, 0.0]]) if told is None else np.asarray(told)
     counts = []
     for s in values:
         move = blur + (0.0 if told is None else 0.02 * (1 + np.tanh(np.log(s / values.mean()))))
         mixing = (1 - move) * np.eye(bins) + move / bins
         counts.append(events_a_fb * fine @ mixing)
     stacked = np.stack(counts)
-    return ChannelTable(
+    return RegionTable(
         name=channel,
         component_names=NAMES,
         powers=POWERS,
-        s_values=values,
-        variations=(*(f"z = {z:g}" for z in scales), *HOLDOUTS),
+        sample_values=values,
+        variations=("nominal", *(f"scale = {z:g}" for z in moved), *HOLDOUTS),
         counts=stacked,
-        variances=1e-4 * stacked,
-        cross_sections=sigma,
-        anchor_z=scales,
-        anchor_index=tuple(range(len(scales))),
-        holdout_index=(len(scales), len(scales) + 1),
+        rates=sigma,
+        anchors=(scale_anchors(scales),),
+        holdouts=(len(scales), len(scales) + 1),
     )
+
+
+def scale_anchors(scales: tuple[float, ...]) -> Anchors:
+    """Return the anchors of the scale where the nominal variation comes first and the others in order."""
+    moved = [z for z in scales if z != 0]
+    return Anchors("scale", scales, tuple(0 if z == 0 else 1 + moved.index(z) for z in scales))

@@ -57,6 +57,7 @@ class StudyDefaults:
         binnings: which binnings a score is measured in.
         taken_apart: true points at which the uncertainty is taken apart, `first`, `all` or `none`.
         paper_grid: the paper's nuisance values for its profile, where it has one.
+        significance: settings of the significances, by name; none are stated where this is empty.
     """
 
     true: tuple[dict[str, float], ...]
@@ -66,6 +67,7 @@ class StudyDefaults:
     binnings: tuple[str, ...] = ("uniform", "optimised")
     taken_apart: str = "first"
     paper_grid: tuple[float, ...] | None = None
+    significance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class AbstractCase(abc.ABC):
@@ -215,15 +217,6 @@ class AbstractCase(abc.ABC):
     ) -> Float[Array, "*event sample_feature"]:
         """Return the values of `sample_features` for data of hypothesis `theta` at nuisances `z`; pure JAX."""
         return jnp.zeros((*z.shape[:-1], 0), jnp.float32)
-
-    @property
-    def channels(self) -> Mapping[str, Mapping[str, Any]]:
-        """Case settings of each process that tells the alternative from the nominal hypothesis, by a short name.
-
-        A study then also states the median significance with which hypotheses are told apart, in each channel and
-        in all of them together; none by default. Cases with channels have one nuisance, the scale.
-        """
-        return {}
 
     def holdouts(self) -> Mapping[str, np.ndarray]:
         """Return variations that no training sees: weights `[event, component]` of the loaded events, by name."""

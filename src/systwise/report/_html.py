@@ -17,9 +17,10 @@ from systwise.report._headline import caveats, headline, second_minima
 from systwise.report._inference import anatomies
 from systwise.report._numbers import significant, with_error
 from systwise.report._rows import TruePoint, observed_rows, places, pois, true_points
-from systwise.report._significance import SCALES, channel_sentences, significance_sections, significance_sentences
 from systwise.report._table import ratio, sections
 from systwise.report._words import simulation_words
+from systwise.report.significance._rows import TREATMENTS, significance_sections, words_of_point
+from systwise.report.significance._words import region_sentences, significance_sentences
 from systwise.study import Results
 
 
@@ -98,7 +99,7 @@ def _conditions(results: Results) -> str:
     said = f"Expected for an integrated luminosity of {significant(case['luminosity'])} fb⁻¹"
     if "efficiency" in case:
         said += f" and a branching fraction times efficiency of {significant(case['efficiency'])}"
-    return " ".join([said + ".", *channel_sentences(results.channels)])
+    return said + "."
 
 
 def render(results: Results, drawings: list[Drawing]) -> str:
@@ -123,11 +124,10 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "width": 5 + bounded + failed,
         "simulation_words": simulation_words(results),
         "significance": significance_sections(results.significances, results.fakes, results.classifiers),
-        "significance_words": significance_sentences(
-            results.significances, results.fakes, results.classifiers, results.toy_checks, results.told_checks
-        ),
-        "scale_words": SCALES,
-        "conditions": _conditions(results),
+        "significance_words": significance_sentences(results),
+        "reference": words_of_point(results.regions[0].point) if results.regions else "",
+        "treatment_words": TREATMENTS,
+        "conditions": " ".join(filter(None, [_conditions(results), *region_sentences(results.regions)])),
         "observed": observed_rows(results),
         "yields": results.yields,
         "anatomies": anatomies(results),

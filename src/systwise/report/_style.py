@@ -119,9 +119,14 @@ def titles(names: list[str]) -> list[str]:
 
 
 def poi_label(poi: str) -> str:
-    """Return a parameter of interest as mathtext where it is a Greek letter."""
+    r"""Return a parameter of interest as mathtext where it is a Greek letter or a letter with an index.
+
+    >>> poi_label("mu"), poi_label("k_V"), poi_label("mu_ggH_8TeV")
+    ('$\\mu$', '$k_V$', 'mu_ggH_8TeV')
+    """
     greek = poi in {"mu", "kappa", "alpha", "beta", "theta", "lambda", "sigma"}
-    return rf"$\{poi}$" if greek else poi
+    letter = len(poi) == 3 and poi[1] == "_" and poi[0].isalpha() and poi[2].isalnum()
+    return rf"$\{poi}$" if greek else f"${poi}$" if letter else poi
 
 
 def shown_value(value: float, among: np.ndarray) -> str:

@@ -15,10 +15,10 @@ from systwise.report._inference_figures import impact_figure, plane_figure_2d
 from systwise.report._ratio_figure import bias_sentence, ratio_figure
 from systwise.report._rows import Place, places, pois
 from systwise.report._score_figures import history_figure, score_figure, template_figure, trade_off_figure
-from systwise.report._significance_figures import add_significance_figures
 from systwise.report._style import save_figure, style
 from systwise.report._summary_figure import summary_figure
 from systwise.report._toy_figures import coverage_figure, estimate_figure
+from systwise.report.significance._figures import add_significance_figures
 from systwise.study import PlotData, Results, write_atomically
 
 RESULTS, PLOTS, REPORT, FIGURES = "results.json", "plots.npz", "report.html", "figures"
@@ -70,9 +70,7 @@ def draw(results: Results, plots: PlotData, folder: Path, toys: Mapping[str, Toy
 
     with style():
         _summary_figures(results, add)
-        add_significance_figures(
-            results.significances, results.fakes, plots.significance_planes, plots.significance_trade_offs, add
-        )
+        add_significance_figures(results, plots, add)
         _toy_figures(results, toys or {}, add)
         _likelihood_figures(results, plots, add)
         _inference_figures(results, plots, add)

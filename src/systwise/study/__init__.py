@@ -8,9 +8,7 @@ from systwise.study._analysis import (
     example_analysis,
     write_example,
 )
-from systwise.study._channels import ChannelTable
 from systwise.study._checked import RegionCheck
-from systwise.study._hypothesis_tests import HypothesisTests
 from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
 from systwise.study._manifest import Manifest, versions
 from systwise.study._merge import merge_studies
@@ -49,33 +47,35 @@ from systwise.study._settings import (
     read_config,
     resolve_settings,
 )
-from systwise.study._significance import SignificanceResults, significance_study
-from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
-from systwise.study._significance_records import (
-    ChannelRecord,
-    ClassifierRecord,
-    FakeRecord,
-    SignificanceRecord,
-    ToldCheckRecord,
-    ToyCheckRecord,
-)
-from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._store import Store
 from systwise.study._stored_templates import StoredTemplates, nominal_variances
 from systwise.study._summary import Spread, Summary
 from systwise.study._unblind import STAGES, Unblinded, read_counts, stored_rows, unblind
 from systwise.study._vary import write_varied
+from systwise.study.significance._hypotheses import Hypotheses
+from systwise.study.significance._hypothesis_tests import HypothesisTests, Systematics
+from systwise.study.significance._plots import SignificancePlane, SignificanceTradeOff
+from systwise.study.significance._records import (
+    ClassifierRecord,
+    FakeRecord,
+    RegionRecord,
+    SignificanceRecord,
+    ToldCheckRecord,
+    ToyCheckRecord,
+)
+from systwise.study.significance._region_table import RegionTable
+from systwise.study.significance._settings import SignificanceSettings
+from systwise.study.significance._study import Question, SignificanceResults, significance_study
 
 __all__ = [
     "STAGES",
     "AnalysisCheck",
-    "ChannelRecord",
-    "ChannelTable",
     "ClassifierRecord",
     "DataRecord",
     "DecisionFunction",
     "FakeRecord",
     "FeatureDistribution",
+    "Hypotheses",
     "HypothesisTests",
     "ImpactRecord",
     "InferenceRecord",
@@ -88,8 +88,11 @@ __all__ = [
     "PlaneScan",
     "PlotData",
     "PullRecord",
+    "Question",
     "RatioCheck",
     "RegionCheck",
+    "RegionRecord",
+    "RegionTable",
     "Results",
     "ScoreDistribution",
     "ScoreTemplates",
@@ -104,6 +107,7 @@ __all__ = [
     "StoredTemplates",
     "StudySettings",
     "Summary",
+    "Systematics",
     "Timings",
     "ToldCheckRecord",
     "ToyCheckRecord",

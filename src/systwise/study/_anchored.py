@@ -11,6 +11,7 @@ from systwise.study._measure import Setup
 from systwise.study._parts import filled
 from systwise.study._plan import Plan
 from systwise.templates import (
+    JointBinning,
     build_joint_templates,
     choose_joint_binning,
     grid_points,
@@ -21,20 +22,13 @@ from systwise.templates import (
 BINNING = "joint"
 
 
-def anchored_setup(
-    plan: Plan,
-    strategy: str,
-    seed: int,
-    observable: AbstractObservable,
-    points: tuple[dict[str, float], ...],
-    progress: Progress,
-) -> tuple[Setup, list[str]]:
-    """Choose cells on events that the templates do not use, fill them, and return what is fitted, with warnings."""
+def choose_cells(plan: Plan, observable: AbstractObservable, seed: int, progress: Progress) -> JointBinning:
+    """Choose joint cells of a moving observable on events that the templates do not use."""
     settings, split = plan.settings, plan.split
     # With one network every event outside the templates may choose cells; with folds only the events set
     # aside for it, since the others are templates.
     choosing = split.binning if split.folds > 1 else ~split.template
-    binning = choose_joint_binning(
+    return choose_joint_binning(
         observable,
         plan.case,
         plan.table,
@@ -47,6 +41,18 @@ def anchored_setup(
         seed=seed,
         progress=progress,
     )
+
+
+def anchored_setup(
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    observable: AbstractObservable,
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> tuple[Setup, list[str]]:
+    """Choose cells on events that the templates do not use, fill them, and return what is fitted, with warnings."""
+    settings, binning = plan.settings, choose_cells(plan, observable, seed, progress)
     true = [plan.nuisance_values(point) for point in points]
     true += grid_points(plan.nuisances) if plan.joint_grid else []
     z = joint_points(plan.nuisances, true, plan.case.normalisations)

@@ -25,7 +25,6 @@ from systwise.errors import ConfigError
 from systwise.learn import Checkpoints
 from systwise.optional import optional_module
 from systwise.settings import validate
-from systwise.study._channel_tables import channel_plans
 from systwise.study._manifest import versions
 from systwise.study._parts import AbstractSpread, Work, part_of
 from systwise.study._plan import Plan, make_plan
@@ -78,13 +77,7 @@ class AbstractPlace(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Here(AbstractPlace):
-    """This process.
-
-    Attributes:
-        channels: plans of all channels.
-    """
-
-    channels: dict[str, Plan]
+    """This process."""
 
     def units(
         self, plan: Plan, jobs: Sequence[Job], store: Store, density: PlaneDensity | None, progress: Progress
@@ -92,7 +85,7 @@ class Here(AbstractPlace):
         """Run one unit after the other."""
         for job in jobs:
             strategy = plan.strategies[job.strategy]
-            yield job, run_unit(plan, strategy, job.seed, store, density, job.shown, progress, self.channels)
+            yield job, run_unit(plan, strategy, job.seed, store, density, job.shown, progress)
 
     def toys(self, plan: Plan, job: ToyJob, blocks: list[np.ndarray]) -> Iterator[Block]:
         """Run one block after the other."""
@@ -185,6 +178,8 @@ def _key(word: str, job: Job) -> str:
 def study_text(case: str, settings: StudySettings) -> str:
     """Return all that a worker needs to make the plan of a study."""
     tree = settings.model_dump(mode="json", by_alias=True)
+    # What is not set is the case's choice, there as here.
+    tree["significance"] = settings.significance.model_dump(mode="json", exclude_unset=True)
     if is_analysis(case):
         # Files are named relative to the analysis, and workers were started elsewhere.
         tree["case"]["Folder"] = str(Path(tree["case"].get("Folder", ".")).resolve())
@@ -203,14 +198,13 @@ def _check_workers(client: Client) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _plan(study: str) -> tuple[Plan, dict[str, Plan]]:
+def _plan(study: str) -> Plan:
     """Return a worker's own plan; kept, since all units of a study ask for it."""
     keep_compiled()
     case, settings = json.loads(study)
     # What a lost worker had trained begins again elsewhere: its checkpoints are its own.
     plan = make_plan(case, validate(StudySettings, settings), no_progress)
-    plan = dataclasses.replace(plan, spread=_OtherWorkers(study))
-    return plan, channel_plans(plan, no_progress)
+    return dataclasses.replace(plan, spread=_OtherWorkers(study))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,24 +233,24 @@ class _OtherWorkers(AbstractSpread):
 
 def _work(study: str, shared: bytes, number: int) -> Any:
     """Work on a part of the events."""
-    plan, _ = _plan(study)
+    plan = _plan(study)
     work, arguments = pickle.loads(shared)
     return work(plan, part_of(plan, number), *arguments, progress=no_progress)
 
 
 def _unit(study: str, job: Job, density: PlaneDensity | None) -> tuple[Unit, dict[str, bytes]]:
     """Run a unit on a worker; return it with the files that it wrote."""
-    plan, channels = _plan(study)
+    plan = _plan(study)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         strategy = plan.strategies[job.strategy]
-        unit = run_unit(plan, strategy, job.seed, store, density, job.shown, no_progress, channels)
+        unit = run_unit(plan, strategy, job.seed, store, density, job.shown, no_progress)
         return unit, store.files()
 
 
 def _toys(study: str, job: bytes, numbers: np.ndarray) -> Block:
     """Make a block of pseudo-experiments on a worker."""
-    plan, _ = _plan(study)  # first: the job may hold functions of modules that the plan imports
+    plan = _plan(study)  # first: the job may hold functions of modules that the plan imports
     return run_toys(plan, pickle.loads(job), numbers)
 
 
@@ -265,6 +259,6 @@ def checkpoints_of(folder: Path) -> Checkpoints:
     return Checkpoints(folder / "checkpoints")
 
 
-def place_of(scheduler: str | None, case: str, settings: StudySettings, channels: dict[str, Plan]) -> Here | Cluster:
+def place_of(scheduler: str | None, case: str, settings: StudySettings) -> Here | Cluster:
     """Return where to run: on a scheduler's workers, or here."""
-    return Here(channels) if scheduler is None else Cluster.connect(scheduler, study_text(case, settings))
+    return Here() if scheduler is None else Cluster.connect(scheduler, study_text(case, settings))

@@ -14,10 +14,13 @@ from systwise.errors import ConfigError
 from systwise.events import EventStore, EventTable, Split, check_events, split_events, whole
 from systwise.learn import AbstractStrategy, Checkpoints, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation, Nuisance
+from systwise.settings import validate
 from systwise.study._correlations import correlated
 from systwise.study._parts import AbstractSpread, total_yields
 from systwise.study._settings import StudySettings, build_case, build_strategies, true_points
 from systwise.study._strength_settings import trade_off_strategies
+from systwise.study.significance._hypotheses import Hypotheses
+from systwise.study.significance._settings import SignificanceSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,16 @@ class Plan:
         problem = dataclasses.replace(self.problem, case=case, split=split, done={})
         return dataclasses.replace(self, case=case, split=split, problem=problem, _yields={})
 
+    @functools.cached_property
+    def significance(self) -> SignificanceSettings:
+        """Which hypotheses are told from a reference: the case's, but for what was set."""
+        return _significance(self.case, self.settings)
+
+    @functools.cached_property
+    def hypotheses(self) -> Hypotheses:
+        """The same by the names of the parameters of interest."""
+        return Hypotheses(self.significance, self.case.components)
+
     @property
     def events(self) -> int:
         """Number of all events."""
@@ -149,6 +162,7 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
     strategies = build_strategies(case, settings)
     trade_off_strategies(strategies, settings.trade_off)  # refuses a scan of nothing before events are loaded
     points = true_points(case, settings)
+    Hypotheses(_significance(case, settings), case.components)  # refuses names that are no parameters of interest
     grid = _grid(case, settings)
     correlated(case.constraints, settings.fit.correlations)
     nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
@@ -172,6 +186,11 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
 
     others = {name: of(region, {}) for name, region in case.regions.items() if name != case.region}
     return of(case, others)
+
+
+def _significance(case: AbstractCase, settings: StudySettings) -> SignificanceSettings:
+    given = settings.significance.model_dump(exclude_unset=True)
+    return validate(SignificanceSettings, {**case.defaults.significance, **given}, "significance")
 
 
 def _grid(case: AbstractCase, settings: StudySettings) -> tuple[float, ...] | None:

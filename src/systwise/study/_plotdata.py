@@ -29,7 +29,7 @@ from systwise.study._plotrecords import (
     TrainingHistory,
     dimensions,
 )
-from systwise.study._significance_plots import SignificancePlane, SignificanceTradeOff
+from systwise.study.significance._plots import SignificancePlane, SignificanceTradeOff
 
 __all__ = [
     "DecisionFunction",

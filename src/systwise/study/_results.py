@@ -22,15 +22,15 @@ from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
 from systwise.study._inference_records import InferenceRecord
 from systwise.study._record import Finite, Number, Record, Tree
-from systwise.study._significance_records import (
-    ChannelRecord,
+from systwise.study._summary import Summary, summarise
+from systwise.study.significance._records import (
     ClassifierRecord,
     FakeRecord,
+    RegionRecord,
     SignificanceRecord,
     ToldCheckRecord,
     ToyCheckRecord,
 )
-from systwise.study._summary import Summary, summarise
 
 SCHEMA: Final = "systwise/results/1"
 YARDSTICKS = ("true_nuisance", "optimal", "optimal_nominal")
@@ -262,17 +262,17 @@ class Results(Record):
     """What makes up the uncertainty, and the tests, of the observables that were examined."""
 
     significances: list[SignificanceRecord] = Field(default_factory=list)
-    """Median expected significances with which hypotheses are told apart, where the case has channels."""
+    """Median expected significances with which hypotheses are told from a reference, where a study asks for it."""
     fakes: list[FakeRecord] = Field(default_factory=list)
-    """Significances that a wrong scale in the data fakes."""
+    """Significances that wrong nuisances in the data fake."""
     toy_checks: list[ToyCheckRecord] = Field(default_factory=list)
     """The check of a median by pseudo-experiments."""
     classifiers: list[ClassifierRecord] = Field(default_factory=list)
-    """Separation and residual scale dependence of each score."""
-    channels: list[ChannelRecord] = Field(default_factory=list)
-    """What the standard model expects in each channel."""
+    """Separation of each score and its residual dependence on nuisances."""
+    regions: list[RegionRecord] = Field(default_factory=list)
+    """What the reference expects in each region where hypotheses are told apart."""
     told_checks: list[ToldCheckRecord] = Field(default_factory=list)
-    """Significances by the cross section that scores are told."""
+    """Significances by the sample-wide value that scores are told."""
 
     @model_validator(mode="before")
     @classmethod

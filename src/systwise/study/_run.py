@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from systwise.cases import Progress, no_progress
-from systwise.study._channel_tables import channel_plans, strength_tables
 from systwise.study._exhibits import feature_exhibits
 from systwise.study._manifest import EXTENDABLE, Manifest, versions
 from systwise.study._places import AbstractPlace, Job, checkpoints_of, place_of
@@ -21,10 +20,11 @@ from systwise.study._plotdata import PlotData
 from systwise.study._record import plain
 from systwise.study._results import DataRecord, NuisanceRecord, Results, Timings, YieldRecord
 from systwise.study._settings import StudySettings
-from systwise.study._significance import SignificanceResults, significance_study
 from systwise.study._store import Store
 from systwise.study._strength_scan import scan_trade_off
 from systwise.study._unit import Unit, run_waiting
+from systwise.study.significance._prepare import question_of, strength_tables
+from systwise.study.significance._study import SignificanceResults, significance_study
 
 
 def run_study(
@@ -64,11 +64,10 @@ def run_study(
         plan = make_plan(case, settings, progress, checkpoints_of(store.path))
         data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events)
         manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
-        channels = channel_plans(plan, progress)
-        place = place_of(scheduler, case, settings, channels)
+        place = place_of(scheduler, case, settings)
         try:
             study = _Study(plan, store, place, manifest, command, start)
-            return study.run(channels, progress)
+            return study.run(progress)
         finally:
             place.close()
     finally:
@@ -101,7 +100,7 @@ class _Study:
     apart: SignificanceResults = dataclasses.field(default_factory=SignificanceResults)
     plots: PlotData = dataclasses.field(default_factory=lambda: PlotData(components=()))
 
-    def run(self, channels: dict[str, Plan], progress: Progress) -> Results:
+    def run(self, progress: Progress) -> Results:
         """Run all units, then what compares them."""
         plan = self.plan
         progress("feature distributions", 0, 1)
@@ -122,7 +121,7 @@ class _Study:
             self.store.save_unit(self._name(job), self._identity(job), unit)
             self._finish(job, unit, progress)
         for number in range(plan.settings.seeds):
-            self._compare(plan.settings.seed + number, channels, progress)
+            self._compare(plan.settings.seed + number, progress)
         self.manifest = self.manifest.model_copy(update={"status": "finished"})
         return self._save()
 
@@ -162,7 +161,7 @@ class _Study:
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
-    def _compare(self, seed: int, channels: dict[str, Plan], progress: Progress) -> None:
+    def _compare(self, seed: int, progress: Progress) -> None:
         """Run what needs the units of a seed together: the scan of strengths, and significances."""
         plan = self.plan
         records = scan_trade_off(plan, self.store, plan.settings.trade_off, seed, progress)
@@ -171,9 +170,9 @@ class _Study:
             self._save()
         tables = {unit.strategy: unit.tables for job, unit in self._finished() if job.seed == seed and unit.tables}
         if tables:
-            scanned, strengths = strength_tables(channels, seed, progress)
+            scanned, strengths = strength_tables(plan, self.store, seed, progress)
             every = {**tables, **scanned}
-            found = significance_study(every, plan.settings.significance, progress, seed=seed, strengths=strengths)
+            found = significance_study(every, question_of(plan), progress, seed=seed, strengths=strengths)
             self.apart = self.apart.joined(found)
             self.plots = dataclasses.replace(
                 self.plots,
@@ -205,6 +204,7 @@ def _settings_tree(plan: Plan) -> dict[str, Any]:
     tree["strategies"] = [strategy.name for strategy in plan.strategies]
     tree["strategy"] = {strategy.name: strategy.model_dump(by_alias=True) for strategy in plan.strategies}
     tree["true"] = list(plan.points)
+    tree["significance"] = plan.significance.model_dump(by_alias=True)
     return tree
 
 
@@ -263,7 +263,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         fakes=list(apart.fakes),
         toy_checks=list(apart.toys),
         classifiers=list(apart.classifiers),
-        channels=list(dict.fromkeys(apart.channels)),
+        regions=[record for place, record in enumerate(apart.regions) if record not in apart.regions[:place]],
         told_checks=list(apart.told),
     )
 

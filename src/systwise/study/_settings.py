@@ -16,9 +16,9 @@ from systwise.events import SplitSettings, StreamSettings
 from systwise.fit import Convention
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
-from systwise.study._significance_settings import SignificanceSettings
 from systwise.study._strength_settings import TradeOffSettings
 from systwise.study._yaml import parse_yaml
+from systwise.study.significance._settings import SignificanceSettings
 
 BinningName = Literal["uniform", "optimised", "signal_quantiles", "mixture_quantiles"]
 
@@ -132,7 +132,7 @@ class StudySettings(Settings):
     trade_off: TradeOffSettings = Field(default_factory=TradeOffSettings)
     """Strengths at which a decorrelating strategy is trained for the trade-off figure."""
     significance: SignificanceSettings = Field(default_factory=SignificanceSettings)
-    """Which hypotheses are told apart, for cases with channels."""
+    """Which hypotheses are told from a reference; the case's where keys are not set."""
 
 
 def merge_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

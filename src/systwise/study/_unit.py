@@ -19,8 +19,6 @@ from systwise.learn import (
 )
 from systwise.study._anchored import anchored_setup
 from systwise.study._binned import binned_setups, moves
-from systwise.study._channel_tables import channel_table
-from systwise.study._channels import ChannelTable
 from systwise.study._exhibits import decision_function, score_distribution, training_history
 from systwise.study._inference import examined, infer
 from systwise.study._inference_records import InferenceRecord
@@ -42,6 +40,8 @@ from systwise.study._store import Store
 from systwise.study._toy_records import Fitted
 from systwise.study._toys import ToyRunner, check_coverage, fitted_observables
 from systwise.study._unbinned import measure_unbinned, ratio_check, unbinned_warnings
+from systwise.study.significance._prepare import region_tables
+from systwise.study.significance._region_table import RegionTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Unit:
     toy_seconds: float = 0.0
     inferences: list[InferenceRecord] = dataclasses.field(default_factory=list)
     planes: list[PlaneScan] = dataclasses.field(default_factory=list)
-    tables: dict[str, ChannelTable] = dataclasses.field(default_factory=dict)
+    tables: dict[str, RegionTable] = dataclasses.field(default_factory=dict)
     inference_seconds: float = 0.0
     waiting: list[Waiting] = dataclasses.field(default_factory=list)
 
@@ -92,7 +92,6 @@ def run_unit(
     density: PlaneDensity | None,
     shown: bool,
     progress: Progress,
-    channels: Mapping[str, Plan] | None = None,
 ) -> Unit:
     """Train one strategy with one seed, and measure at every true point; pseudo-experiments wait.
 
@@ -104,10 +103,9 @@ def run_unit(
         density: the plane in which decision functions are drawn, None where there is none.
         shown: whether to gather what the figures show.
         progress: told about training and scoring.
-        channels: plans of all channels in which hypotheses are told apart, this one among them.
     """
     unit = Unit(strategy.name)
-    trained = []
+    trained: list[tuple[AbstractObservable, tuple[dict[str, float], ...]]] = []
     for special, numbers in strategy.specialise([plan.nuisance_values(point) for point in plan.points]):
         made = special.fit(plan.problem, seed, progress)
         unit.train_seconds += made.seconds
@@ -124,36 +122,16 @@ def run_unit(
         _measure_observable(
             plan, unit, store, strategy, label, seed, made.observable, observed, points, shown, progress
         )
+        binned = not strategy.is_yardstick and "unbinned" not in strategy.observables
+        if plan.significance.active and binned and not trained:
+            start = time.perf_counter()
+            unit.tables = region_tables(plan, strategy.name, seed, made.observable, observed, progress)
+            unit.score_seconds += time.perf_counter() - start
         trained.append((made.observable, points))
-    if channels and not strategy.is_yardstick and "unbinned" not in strategy.observables:
-        _tabulate(channels, plan, unit, strategy, seed, trained[0][0], store, progress)
     # A score of the analyst's own is no function of the features, and has none in their plane.
     if shown and density is not None and not strategy.needs_score:
         unit.decisions.append(_decisions(plan, density, strategy, trained))
     return unit
-
-
-def _tabulate(
-    channels: Mapping[str, Plan],
-    plan: Plan,
-    unit: Unit,
-    strategy: AbstractStrategy,
-    seed: int,
-    observable: AbstractObservable,
-    store: Store,
-    progress: Progress,
-) -> None:
-    """Fill a unit's histograms of all channels, training on the channels that are not the study's own."""
-    for name, other in channels.items():
-        score = observable
-        if other is not plan:
-            made = strategy.fit(other.problem, seed, relabelled(progress, f"{strategy.name}, {name}"))
-            unit.train_seconds += made.seconds
-            score = made.observable
-            store.save_model(strategy, f"{strategy.name}-{name}", seed, score, other.case)
-        start = time.perf_counter()
-        unit.tables[name] = channel_table(name, other, strategy.name, seed, score, progress)
-        unit.score_seconds += time.perf_counter() - start
 
 
 def _measure_observable(

@@ -1,0 +1,1 @@
+"""How well hypotheses are told from a reference: rows, sentences and figures."""
