@@ -36,7 +36,7 @@ from systwise.learn._strategy import blind_network, lesson_of
 from systwise.learn._training import train
 from systwise.random import named_key
 from systwise.study import resolve_settings, run_study
-from systwise.study._plan import make_plan
+from systwise.study.plan._plan import make_plan
 
 FEATURES = 8
 ROWS = 250_000

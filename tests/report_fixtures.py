@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from systwise.fit import Toys
-from systwise.study._plotdata import (
+from systwise.study.records._plotdata import (
     DecisionFunction,
     FeatureDistribution,
     LikelihoodScan,
@@ -25,7 +25,7 @@ from systwise.study._plotdata import (
     TradeOff,
     TrainingHistory,
 )
-from systwise.study._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
+from systwise.study.records._results import DataRecord, Measurement, NuisanceRecord, Results, Timings, ToyRecord
 
 NOMINAL = math.pi / 4
 NOISE = 0.7

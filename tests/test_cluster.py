@@ -92,7 +92,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(cluster, whole, t
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("systwise.study._places.PATIENCE", 2.0)
+    monkeypatch.setattr("systwise.study.run._places.PATIENCE", 2.0)
     with pytest.raises(ConfigError, match=r"--scheduler tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
         run_study("gaussian-toy", settings(), tmp_path / "run", scheduler="tcp://127.0.0.1:1")
 

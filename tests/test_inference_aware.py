@@ -26,8 +26,8 @@ from systwise.learn._variance_game import Binner, log_sigma, prior_of, profiled_
 from systwise.learn.strategies.inference_aware import bin_ranks
 from systwise.settings import validate
 from systwise.study import build_strategies, resolve_settings
-from systwise.study._binned import binned_setups
-from systwise.study._plan import make_plan
+from systwise.study.measure._binned import binned_setups
+from systwise.study.plan._plan import make_plan
 from systwise.templates import FineGrid, anchor_pairs, build_templates, merge_sparse, score, uniform_edges, yields
 
 SMALL = {

@@ -22,7 +22,7 @@ from systwise.learn._ratio_calibrator import EFFECTIVE_EVENTS, KNOTS, calibratio
 from systwise.learn._ratio_game import component_task
 from systwise.learn.strategies.ratio import Ratio, normalisation_basis
 from systwise.parameters import chebyshev_basis
-from systwise.report._ratio_figure import BEFORE, ratio_figure
+from systwise.report.figures.ratios import BEFORE, ratio_figure
 from systwise.settings import validate
 
 SMALL = {

@@ -15,7 +15,7 @@ from systwise.cases.higgs_jets import load_sample, write_sample
 from systwise.events import Events
 from systwise.learn import AbstractObservable
 from systwise.study import build_case, build_strategies, make_plan, resolve_settings
-from systwise.study._plan import Plan
+from systwise.study.plan._plan import Plan
 from systwise.study.significance._region_tables import REACH, SAMPLE_VALUES, informative_edges, region_table
 
 pytest.importorskip("pythia8mc", reason="the parton densities come with the extra [higgs-jets]")

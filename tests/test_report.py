@@ -17,18 +17,17 @@ import report_fixtures as invented
 from systwise.errors import ConfigError
 from systwise.fit import Toys
 from systwise.report import write_report
-from systwise.report._events_figures import feature_figure, mass_levels, shape_change
-from systwise.report._fit_figures import local_width, map_figure, profile_figure
-from systwise.report._html import render
-from systwise.report._layout import mesh, new_figure
-from systwise.report._ratio_figure import ratio_figure
-from systwise.report._rows import Place, places
-from systwise.report._style import looks, style
-from systwise.report._summary_figure import summary_figure
-from systwise.report._toy_figures import coverage_figure, estimate_figure
-from systwise.report._write import preferred_place
-from systwise.study._plotdata import FeatureDistribution, LikelihoodScan, PlotData
-from systwise.study._results import NuisanceRecord
+from systwise.report.figures._layout import mesh, new_figure
+from systwise.report.figures._style import looks, style
+from systwise.report.figures.events import feature_figure, mass_levels, shape_change
+from systwise.report.figures.fits import local_width, map_figure, profile_figure
+from systwise.report.figures.ratios import ratio_figure
+from systwise.report.figures.summary import summary_figure
+from systwise.report.figures.toys import coverage_figure, estimate_figure
+from systwise.report.page._html import render
+from systwise.report.tables._rows import Place, places, preferred_place
+from systwise.study.records._plotdata import FeatureDistribution, LikelihoodScan, PlotData
+from systwise.study.records._results import NuisanceRecord
 
 UNIFORM = Place("uniform", ("uniform",))
 

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from systwise.report._style import save_figure, style
-from systwise.report.significance._figures import (
-    add_significance_figures,
+from systwise.report.figures._figure import Stored
+from systwise.report.figures._style import save_figure, style
+from systwise.report.figures.significance import (
+    SignificanceFigures,
     fake_figure,
     line_figure,
     plane_figure,
     significance_trade_off_figure,
     tints,
 )
-from systwise.report.significance._rows import significance_sections
-from systwise.report.significance._words import CAUTION, region_sentences, significance_sentences
+from systwise.report.tables._significance import significance_sections
+from systwise.report.text._significance import CAUTION, region_sentences, significance_sentences
 from systwise.study import (
     ClassifierRecord,
     DataRecord,
@@ -283,6 +284,24 @@ def test_single_points_are_drawn_by_value_or_by_name() -> None:
     assert figure is not None
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata(), [0.0, 1.0, 2.0])
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [2.0, 0.0, 3.0])
+    # A single point lies on the line from the reference; points in which no parameter alone differs have names.
+    one = line_figure([at({"mu": 0.0}, 2.0)], {"mu": 1.0})
+    np.testing.assert_allclose(one.axes[0].lines[0].get_xdata(), [0.0, 1.0])
+
+
+def test_many_wrong_nuisances_have_a_place_each() -> None:
+    many = [
+        record.model_copy(update={"variation": f"n{number} = {value}", "z": float(number + value)})
+        for record in fakes()
+        if not record.holdout and record.variation == "scale = 1"
+        for number in range(6)
+        for value in (1, 2)
+    ]
+    figure = fake_figure(many)
+    assert figure is not None
+    axis = figure.axes[0]
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == [f"n{number}" for number in range(6)]
+    assert max(patch.get_height() for patch in axis.patches) == 7.0
 
 
 def test_every_figure_is_drawn(tmp_path: Path) -> None:
@@ -300,7 +319,8 @@ def test_every_figure_is_drawn(tmp_path: Path) -> None:
         plots = PlotData(
             components=(), significance_planes=tuple(planes), significance_trade_offs=tuple(curve(r) for r in SETS)
         )
-        add_significance_figures(results(significances(), fakes()), plots, add)
+        for sketch in SignificanceFigures().sketches(Stored(results(significances(), fakes()), plots)):
+            add(*sketch)
     assert len(drawn) == len(set(drawn)) == 4
 
 

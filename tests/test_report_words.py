@@ -22,9 +22,9 @@ from systwise.report import (
     summary_table,
     toy_table,
 )
-from systwise.report._coverage import judged_toys
-from systwise.report._rows import entries, true_points
-from systwise.study._results import NuisanceRecord, Results
+from systwise.report.tables._coverage import judged_toys
+from systwise.report.tables._rows import entries, true_points
+from systwise.study.records._results import NuisanceRecord, Results
 
 
 @pytest.mark.parametrize("module", [_numbers, _html, _events_figures, _style, _rows, _coverage, _ratio_figure])

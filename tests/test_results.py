@@ -15,9 +15,9 @@ import pytest
 import report_fixtures as invented
 from systwise.atomic import write_atomically
 from systwise.errors import ConfigError
-from systwise.study._plotdata import FeatureDistribution, PlotData, ScoreTemplates
-from systwise.study._record import plain
-from systwise.study._results import Results, schema_text
+from systwise.study.records._plotdata import FeatureDistribution, PlotData, ScoreTemplates
+from systwise.study.records._record import plain
+from systwise.study.records._results import Results, schema_text
 
 
 def test_spread_over_seeds_is_mean_and_sample_deviation() -> None:

@@ -24,8 +24,8 @@ from systwise.events import (
     split_part,
 )
 from systwise.study import resolve_settings
-from systwise.study._parts import scored
-from systwise.study._plan import make_plan
+from systwise.study.measure._parts import scored
+from systwise.study.plan._plan import make_plan
 from systwise.templates import FineGrid, anchor_pairs
 from test_analysis import basic, columns, folder, made, total, write  # noqa: F401 - a fixture
 

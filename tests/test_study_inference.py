@@ -12,8 +12,8 @@ from systwise.errors import ConfigError
 from systwise.parameters import CorrelatedGaussian, GaussianConstraint, LogNormalConstraint
 from systwise.report import write_report
 from systwise.study import PlotData, Results, resolve_settings, run_study
-from systwise.study._correlations import correlated
-from systwise.study._settings import CorrelationSettings
+from systwise.study.config._correlations import correlated
+from systwise.study.config._settings import CorrelationSettings
 
 SMALL = {
     "case": {"benchmark": "B3", "events": 60_000},

@@ -13,11 +13,11 @@ from systwise.errors import ConfigError
 from systwise.learn import STRATEGIES
 from systwise.learn.strategies import adversarial
 from systwise.settings import validate
-from systwise.study._plan import make_plan
-from systwise.study._settings import resolve_settings
-from systwise.study._store import Store
-from systwise.study._strength_scan import scan_trade_off
-from systwise.study._strength_settings import TradeOffSettings, trade_off_strategies
+from systwise.study.config._settings import resolve_settings
+from systwise.study.config._strengths import TradeOffSettings, trade_off_strategies
+from systwise.study.measure._strength_scan import scan_trade_off
+from systwise.study.plan._plan import make_plan
+from systwise.study.store._store import Store
 
 SMALL = {
     "case": {"events": 40_000, "anchors": 9},

@@ -1,19 +1,28 @@
 """The plan of a study, its run, and what is stored. Draws nothing."""
 
 from systwise.atomic import write_atomically
-from systwise.study._analysis import (
+from systwise.study.config._settings import (
+    StudySettings,
+    build_case,
+    build_strategies,
+    merge_settings,
+    parse_assignment,
+    parse_point,
+    read_config,
+    resolve_settings,
+)
+from systwise.study.plan._analysis import (
     AnalysisCheck,
     analysis_schema,
     check_analysis,
     example_analysis,
     write_example,
 )
-from systwise.study._checked import RegionCheck
-from systwise.study._inference_records import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
-from systwise.study._manifest import Manifest, versions
-from systwise.study._merge import merge_studies
-from systwise.study._plan import Plan, make_plan
-from systwise.study._plotdata import (
+from systwise.study.plan._checked import RegionCheck
+from systwise.study.plan._plan import Plan, make_plan
+from systwise.study.plan._vary import write_varied
+from systwise.study.records._inference import ImpactRecord, InferenceRecord, PullRecord, SplitRecord
+from systwise.study.records._plotdata import (
     DecisionFunction,
     FeatureDistribution,
     LikelihoodScan,
@@ -26,7 +35,7 @@ from systwise.study._plotdata import (
     TradeOff,
     TrainingHistory,
 )
-from systwise.study._results import (
+from systwise.study.records._results import (
     DataRecord,
     Measurement,
     NuisanceRecord,
@@ -36,22 +45,10 @@ from systwise.study._results import (
     results_schema,
     schema_text,
 )
-from systwise.study._run import run_study
-from systwise.study._settings import (
-    StudySettings,
-    build_case,
-    build_strategies,
-    merge_settings,
-    parse_assignment,
-    parse_point,
-    read_config,
-    resolve_settings,
-)
-from systwise.study._store import Store
-from systwise.study._stored_templates import StoredTemplates, nominal_variances
-from systwise.study._summary import Spread, Summary
-from systwise.study._unblind import STAGES, Unblinded, read_counts, stored_rows, unblind
-from systwise.study._vary import write_varied
+from systwise.study.records._summary import Spread, Summary
+from systwise.study.run._merge import merge_studies
+from systwise.study.run._run import run_study
+from systwise.study.run._unblind import STAGES, Unblinded, read_counts, stored_rows, unblind
 from systwise.study.significance._hypotheses import Hypotheses
 from systwise.study.significance._hypothesis_tests import HypothesisTests, Systematics
 from systwise.study.significance._plots import SignificancePlane, SignificanceTradeOff
@@ -66,6 +63,9 @@ from systwise.study.significance._records import (
 from systwise.study.significance._region_table import RegionTable
 from systwise.study.significance._settings import SignificanceSettings
 from systwise.study.significance._study import Question, SignificanceResults, significance_study
+from systwise.study.store._manifest import Manifest, versions
+from systwise.study.store._store import Store
+from systwise.study.store._templates import StoredTemplates, nominal_variances
 
 __all__ = [
     "STAGES",

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from systwise.study._plotrecords import _Record
+from systwise.study.records._plotrecords import _Record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,14 +10,14 @@ import numpy as np
 from systwise.cases import Progress, relabelled
 from systwise.errors import ConfigError
 from systwise.learn import AbstractObservable, GivenBins, given_observable
-from systwise.study._plan import Plan
-from systwise.study._regions import Observed, observe
-from systwise.study._store import Store
-from systwise.study._strength_settings import trade_off_strategies
+from systwise.study.config._strengths import trade_off_strategies
+from systwise.study.measure._regions import Observed, observe
+from systwise.study.plan._plan import Plan
 from systwise.study.significance._hypothesis_tests import Systematics
 from systwise.study.significance._region_table import RegionTable
 from systwise.study.significance._region_tables import region_table
 from systwise.study.significance._study import Question, wrong_values
+from systwise.study.store._store import Store
 
 
 def question_of(plan: Plan) -> Question:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from systwise.study._record import Finite, Number, Record
+from systwise.study.records._record import Finite, Number, Record
 
 Treatment = Literal["fixed", "shape", "profiled", "uncorrelated"]
 """What the fit does with the nuisances: held at their nominal values, held with a free rate in each region (only the

@@ -17,9 +17,9 @@ from systwise.cases import AbstractCase, Progress, relabelled
 from systwise.events import Events
 from systwise.learn import AbstractObservable, HostObservable
 from systwise.parameters import Components
-from systwise.study._anchored import choose_cells
-from systwise.study._binned import moves, own_bins
-from systwise.study._plan import Plan
+from systwise.study.measure._anchored import choose_cells
+from systwise.study.measure._binned import moves, own_bins
+from systwise.study.plan._plan import Plan
 from systwise.study.significance._region_table import NOMINAL, Anchors, RegionTable
 from systwise.templates import JointBinning, joint_cells
 

@@ -1,0 +1,1 @@
+"""The report as a page, a folder and terminal output."""

@@ -1,1 +1,0 @@
-"""How well hypotheses are told from a reference: rows, sentences and figures."""

@@ -1,0 +1,1 @@
+"""What decides a study: settings, their layers, and their files."""

@@ -1,0 +1,1 @@
+"""What a strategy observes, and what is fitted with it."""

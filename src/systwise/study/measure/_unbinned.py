@@ -1,0 +1,214 @@
+"""Density ratios of every event as an unbinned likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float64
+
+from systwise.cases import AbstractCase, Progress
+from systwise.events import Events, EventTable
+from systwise.fit import FitResult, UnbinnedData, UnbinnedModel, fit, fit_log_ratios, study_auxiliary
+from systwise.learn import AbstractRatioObservable, RatioObservable, ratio_diagnostics, reference_draw
+from systwise.study.measure._measure import rate_factors, record_of_fit
+from systwise.study.plan._plan import Plan
+from systwise.study.records._plotdata import RatioCheck
+from systwise.study.records._results import Measurement
+from systwise.study.records._summary import believable
+from systwise.templates import nuisance_point
+
+CHUNK = 8192
+MOST_EVENTS = 1_000_000
+"""Weighted events of an Asimov data set, at most."""
+
+
+@eqx.filter_jit
+def _coefficients(
+    observable: RatioObservable, case: AbstractCase, events: Events, z: Array, fold: Array
+) -> tuple[Array, Array]:
+    varied = case.vary(events, z)
+    return observable.coefficients(varied, fold), varied.weights
+
+
+@eqx.filter_jit
+def _log_ratios(
+    observable: AbstractRatioObservable, case: AbstractCase, events: Events, z: Array, fold: Array, at: Array
+) -> tuple[Array, Array]:
+    varied = case.vary(events, z)
+    hypothesis = jnp.broadcast_to(at, (varied.weights.shape[0], at.shape[0]))
+    return observable.log_ratios(varied, hypothesis, fold), varied.weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Events shifted to a true point, as an unbinned fit needs them.
+
+    Attributes:
+        observable: the ratios.
+        case: how nuisances move events.
+        table: the events.
+        rows: which of them.
+        folds: `[row]`, which network scores an event; None for the only one.
+        z: true nuisance values, `[nuisance]`.
+    """
+
+    observable: AbstractRatioObservable
+    case: AbstractCase
+    table: EventTable
+    rows: np.ndarray
+    folds: np.ndarray | None
+    z: np.ndarray
+
+    def _evaluated(self, function: Callable[[Events, Array], tuple[Array, Array]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return `function(events, fold)` and weights `[event, component]` of all rows, in one order always."""
+        values, weights = [], []
+        folds = np.zeros(len(self.table), np.int32) if self.folds is None else self.folds
+        for fold in np.unique(folds[self.rows]):
+            for rows, events in self.table.blocks(self.rows[folds[self.rows] == fold], CHUNK):
+                value, weight = function(events, jnp.asarray(fold, jnp.int32))
+                values.append(np.asarray(value)[: len(rows)])
+                weights.append(np.asarray(weight)[: len(rows)])
+        return np.concatenate(values), np.concatenate(weights)
+
+    def polynomial(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients `[event, component, term]` and weights `[event, component]`."""
+        observable, z = self.observable, jnp.asarray(self.z, jnp.float32)
+        if not isinstance(observable, RatioObservable):
+            raise TypeError("only learned ratios are polynomials in the nuisances")
+        return self._evaluated(lambda events, fold: _coefficients(observable, self.case, events, z, fold))
+
+    def log_ratios(self, at: np.ndarray) -> np.ndarray:
+        """Return ln r `[event, component]` at nuisance values `at`."""
+        z, hypothesis = jnp.asarray(self.z, jnp.float32), jnp.asarray(at, jnp.float32)
+        values, _ = self._evaluated(
+            lambda events, fold: _log_ratios(self.observable, self.case, events, z, fold, hypothesis)
+        )
+        return values
+
+    def fit(self, model: UnbinnedModel, scale: np.ndarray, auxiliary: tuple[np.ndarray, ...]) -> FitResult:
+        """Fit the events, each with the weight `sum_k scale_k w_k`."""
+        if isinstance(self.observable, RatioObservable) and self.observable.polynomial:
+            coefficients, weights = self.polynomial()
+            kept = weights @ scale
+            data = UnbinnedData(coefficients, self.observable.basis, kept, auxiliary)
+            return fit(model, data)
+        _, weights = self._evaluated(
+            lambda events, fold: _log_ratios(
+                self.observable,
+                self.case,
+                events,
+                jnp.asarray(self.z, jnp.float32),
+                fold,
+                jnp.asarray(self.z, jnp.float32),
+            )
+        )
+        return fit_log_ratios(model, self.log_ratios, weights @ scale, auxiliary)
+
+
+def unbinned_model(plan: Plan, progress: Progress) -> UnbinnedModel:
+    """Return yields and constraints; yields are interpolated between the anchors like templates."""
+    exact = {n.name for n in plan.nuisances if n.kind == "norm"}
+    arrays: list[np.ndarray] = []
+    for nuisance in plan.nuisances:
+        if nuisance.name not in exact:
+            points = [nuisance_point(plan.nuisances, {nuisance.name: anchor}) for anchor in nuisance.anchors]
+            arrays.append(plan.yields(np.stack(points), progress))
+    if not arrays:
+        arrays = [plan.yields(nuisance_point(plan.nuisances)[None], progress)[0]]
+    return UnbinnedModel.from_yields(
+        plan.case.components, plan.nuisances, plan.constraints, arrays, plan.case.normalisations
+    )
+
+
+def true_yields(plan: Plan, point: dict[str, float], progress: Progress) -> Float64[np.ndarray, " component"]:
+    """Return the expected events of each component at a true point, coefficients and rates included."""
+    z = np.array([[point[nuisance.name] for nuisance in plan.nuisances]])
+    theta = dict(zip(plan.case.components.pois, plan.poi_values(point), strict=True))
+    coefficients = np.asarray(
+        [
+            np.prod([theta[p] ** power for p, power in zip(theta, row, strict=True)])
+            for row in plan.case.components.powers
+        ]
+    )
+    return coefficients * rate_factors(plan, point) * plan.yields(z, progress)[0]
+
+
+def measure_unbinned(
+    plan: Plan,
+    strategy: str,
+    seed: int,
+    observable: AbstractRatioObservable,
+    points: tuple[dict[str, float], ...],
+    progress: Progress,
+) -> list[Measurement]:
+    """Fit weighted events of every true point that neither trained nor calibrated the ratios."""
+    model = unbinned_model(plan, progress)
+    rows = np.flatnonzero(plan.split.template)[:MOST_EVENTS]
+    folds = plan.split.scorer
+    records = []
+    for number, point in enumerate(points):
+        progress(f"fit {strategy} unbinned", number, len(points))
+        z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+        sample = Sample(observable, plan.case, plan.table, rows, folds, z)
+        totals = _totals(plan, rows, z)
+        scale = np.divide(true_yields(plan, point, progress), totals, out=np.zeros(len(totals)), where=totals > 0)
+        result = sample.fit(model, scale, study_auxiliary(model, z))
+        records.append(
+            record_of_fit(
+                plan,
+                strategy,
+                seed,
+                point,
+                result,
+                observable="unbinned",
+                convention="poisson",
+                binning="none",
+                bins=0,
+            )
+        )
+    progress(f"fit {strategy} unbinned", len(points), len(points))
+    return records
+
+
+def _totals(plan: Plan, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return the total weight of the rows at `z`, `[component]`."""
+    total = np.zeros(len(plan.table.component_names))
+    point = jnp.asarray(z, jnp.float32)
+    for chosen, events in plan.table.blocks(rows, 65_536):
+        weights = np.asarray(_weights(plan.case, events, point))[: len(chosen)]
+        total += weights.sum(axis=0, dtype=np.float64)
+    return total
+
+
+@eqx.filter_jit
+def _weights(case: AbstractCase, events: Events, z: Array) -> Array:
+    return case.vary(events, z).weights
+
+
+def ratio_check(
+    plan: Plan, strategy: str, observable: RatioObservable, points: tuple[dict[str, float], ...], seed: int
+) -> RatioCheck:
+    """Return what shows whether learned ratios can be trusted, at the true points, on events never trained on."""
+    z = np.array([[point[nuisance.name] for nuisance in plan.nuisances] for point in points])
+    found = ratio_diagnostics(observable, plan.problem, reference_draw(plan.problem), z, seed)
+    return RatioCheck(strategy=strategy, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
+
+
+def unbinned_warnings(records: list[Measurement]) -> list[str]:
+    """Return a sentence where the ratios do not find what was put in."""
+    sentences = []
+    for record in records:
+        if believable(record) or record.estimate is None or record.sigma is None:
+            continue
+        off = (record.estimate - record.true[record.poi]) / record.sigma
+        where = ", ".join(f"{name} = {value:.4g}" for name, value in record.true.items())
+        sentences.append(
+            f"{record.strategy}, unbinned, at {where}: the estimate is {off:+.1f} sigma off on events that trained "
+            "nothing, so its sigma is not to be believed and does not compete; more simulated events, an ensemble or "
+            "longer training help"
+        )
+    return sentences

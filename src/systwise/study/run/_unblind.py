@@ -1,0 +1,333 @@
+"""Observed data of a finished run: control regions, goodness of fit, and then the measurement itself.
+
+The bins are those that the run stored, the networks those that it trained. What was looked at goes into the manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from systwise.atomic import write_atomically
+from systwise.cases import AbstractCase, Analysis, AnalysisSettings, Progress, no_progress
+from systwise.errors import ConfigError, FitError
+from systwise.events import EventTable, fold_of
+from systwise.fit import (
+    FitResult,
+    GoodnessOfFit,
+    Measurement,
+    Yields,
+    fit_many,
+    goodness_of_fit,
+    measure,
+    postfit_yields,
+    predicted_yields,
+    prefit_yields,
+)
+from systwise.learn import (
+    STRATEGIES,
+    AbstractDiscreteObservable,
+    AbstractObservable,
+    given_observable,
+    load_observable,
+)
+from systwise.study.measure._measure import fitted_fields
+from systwise.study.measure._regions import file_word
+from systwise.study.records._results import Measurement as Record
+from systwise.study.records._results import Results
+from systwise.study.store._manifest import Look, Manifest
+from systwise.study.store._templates import FOLDER, StoredTemplates
+from systwise.templates import FineGrid, Pairs, joint_score, score
+
+Stage = Literal["control", "gof", "full"]
+STAGES: tuple[Stage, ...] = ("control", "gof", "full")
+UNBLINDED = "unblinded"
+"""Folder of what was looked at."""
+PREFERRED = ("joint", "given", "optimised", "uniform")
+"""Binnings of a strategy, the one that is looked at first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unblinded:
+    """What a stage showed of one observable; None where the stage does not show it.
+
+    Attributes:
+        stage: `control`, `gof` or `full`.
+        row: the stored templates.
+        regions: regions whose data were read.
+        prefit: yields before the fit.
+        postfit: yields after the fit of `regions`.
+        validation: yields of the validation regions, predicted from the fit, with their data.
+        result: the fit, with the parameter of interest at its nominal value in stage `control`; None in `gof`.
+        goodness: goodness of fit.
+        measured: everything about the measurement, in stage `full`.
+        offset: what was added to the parameter of interest to hide it; None where it is not hidden.
+        digests: of the observed events by region.
+    """
+
+    stage: Stage
+    row: StoredTemplates
+    regions: tuple[str, ...]
+    prefit: Yields
+    postfit: Yields | None
+    validation: Yields | None
+    result: FitResult | None
+    goodness: GoodnessOfFit | None
+    measured: Measurement | None
+    offset: float | None
+    digests: Mapping[str, str]
+
+
+def run_case(folder: Path) -> tuple[Manifest, Analysis]:
+    """Return what a run directory belongs to, and its analysis.
+
+    Raises:
+        ConfigError: no run, one that is not finished, or a case that has no observed data.
+    """
+    manifest = Manifest.load(folder)
+    if manifest is None:
+        raise ConfigError(f"{folder}: holds no run; give the output directory of systwise run")
+    tree = manifest.settings["case"]
+    if "Samples" not in tree:
+        raise ConfigError(f"{folder}: case '{manifest.case}' has no observed data; run an analysis file of your own")
+    settings = AnalysisSettings.model_validate(tree)
+    if not settings.observed:
+        raise ConfigError(f"{folder}: the analysis has no data; add a sample with Data: true and run it again")
+    return manifest, Analysis(settings)
+
+
+def stored_rows(
+    folder: Path, strategies: Sequence[str] | None, observable: str | None, binning: str | None, seed: int | None
+) -> list[StoredTemplates]:
+    """Return one stored observable a strategy: the one that is asked for, else the anchored or best binned one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    every = [StoredTemplates.load(path) for path in sorted((folder / FOLDER).glob("*.npz"))]
+    if not every:
+        raise ConfigError(f"{folder}: holds no templates; wait for the run to finish, or run it again")
+    known = list(dict.fromkeys(row.strategy for row in every))
+    unknown = [name for name in strategies or () if name not in known]
+    if unknown:
+        raise ConfigError(f"strategy '{unknown[0]}': the run has {', '.join(known)}")
+    found = []
+    for name in strategies or known:
+        rows = [
+            row
+            for row in every
+            if row.strategy == name
+            and row.observable != "moving"
+            and observable in (None, row.observable)
+            and binning in (None, row.binning)
+            and seed in (None, row.seed)
+        ]
+        if rows:
+            order = {word: place for place, word in enumerate(PREFERRED)}
+            found.append(min(rows, key=lambda row: (row.seed, order.get(row.binning, len(order)))))
+        elif strategies:
+            raise ConfigError(
+                f"strategy '{name}': the run has no fixed or anchored observable of it with these choices; a score "
+                "that moves with the hypothesis is measured as an anchored one"
+            )
+    if not found:
+        raise ConfigError(f"{folder}: the run has no observable that observed data can be counted in")
+    return found
+
+
+def unblind(
+    folder: Path,
+    row: StoredTemplates,
+    stage: Stage,
+    *,
+    toys: int = 0,
+    seed: int = 0,
+    level: float = 0.95,
+    hide: int | None = None,
+    command: str = "",
+    progress: Progress = no_progress,
+) -> Unblinded:
+    """Fit the observed data with one observable of a run, and write down that they were looked at.
+
+    Args:
+        folder: of the run.
+        row: the observable.
+        stage: `control` reads control and validation regions only, `gof` shows how well the data fit and no value,
+            `full` everything.
+        toys: pseudo-experiments for goodness of fit, significance and limit.
+        seed: their seed.
+        level: confidence level of the limit.
+        hide: seed of an offset that hides the value; none: it is shown.
+        command: the command line, for the record.
+        progress: told about reading.
+
+    Raises:
+        ConfigError: the analysis has no such region, or no data for one.
+        DataError: the data are missing or unusable.
+        FitError: the fit of the control regions fails.
+    """
+    manifest, case = run_case(folder)
+    kinds = dict(row.kinds) or {row.region: "signal"}
+    read = [name for name, kind in kinds.items() if stage == "full" or stage == "gof" or kind != "signal"]
+    fitted = [name for name in read if kinds[name] != "validation"]
+    if not fitted:
+        raise ConfigError(f"--stage {stage}: the analysis has no control region; see Kind of the Regions")
+    counts, digests = {}, {}
+    uniform = manifest.settings["binning"]["uniform"] or case.defaults.uniform_bins
+    for name in read:
+        table = case.regions[name].observed(progress)
+        counts[name] = observed_counts(folder, row, case, name, table, uniform)
+        digests[name] = _digest(table)
+    model = row.restricted(fitted).model()
+    data = row.observed_data(model, counts)
+    poi = model.components.pois[0]
+    nominal = dict(zip(model.components.pois, model.components.nominal, strict=True))
+    held = nominal if stage == "control" else None
+    measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
+    result = fit_many(model, data, fixed=held)[0] if measured is None else measured.result
+    if stage == "control" and not result.minimum_found:
+        raise FitError(f"--stage control: the fit of {', '.join(fitted)} has failed ({result.verdict})")
+    validated = [name for name in read if kinds[name] == "validation"]
+    validation = None
+    if validated and stage != "gof" and hide is None:
+        other = row.restricted(validated).model()
+        validation = predicted_yields(other, result, row.observed_data(other, counts).counts)
+    offset = None if hide is None or measured is None else _offset(hide, measured)
+    if measured is not None and offset is not None:
+        measured = measured.hidden(offset)
+    goodness = None if measured is None else measured.goodness
+    if stage == "gof":
+        goodness = goodness_of_fit(model, data, toys=toys, seed=seed)
+    found = Unblinded(
+        stage,
+        row,
+        tuple(read),
+        prefit_yields(model),
+        measured.postfit if measured is not None else postfit_yields(model, data, held) if held else None,
+        validation,
+        result if stage == "control" else None if measured is None else measured.result,
+        goodness,
+        measured,
+        offset,
+        digests,
+    )
+    look = Look(
+        stage=stage,
+        strategy=row.strategy,
+        observable=row.observable,
+        binning=row.binning,
+        seed=row.seed,
+        regions=read,
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        settings=hashlib.sha256(json.dumps(manifest.settings, sort_keys=True).encode()).hexdigest(),
+        data=digests,
+        hidden=offset is not None,
+        command=command,
+    )
+    manifest.model_copy(update={"looks": [*manifest.looks, look]}).save(folder)
+    if measured is not None and offset is None:
+        _store(folder, row, measured)
+        text = json.dumps({name: counts[name].tolist() for name in fitted}, indent=1)
+        write_atomically(_counts_path(folder, row), lambda file: file.write(text.encode()))
+    return found
+
+
+def observed_counts(
+    folder: Path, row: StoredTemplates, case: AbstractCase, region: str, table: EventTable, uniform: int
+) -> np.ndarray:
+    """Return the observed counts `[bin]` of a region in the bins of a stored observable.
+
+    Each event is scored by the network of its fold, as the events of the templates were.
+
+    Args:
+        folder: of the run.
+        row: the observable.
+        case: the analysis, as its first region sees it.
+        region: which region.
+        table: its observed events.
+        uniform: bins of the run's uniform binning, which decide the fine bins.
+    """
+    own = case.regions[region]
+    if row.binning == "given":
+        own = own.in_bins()
+    observable = _observable(folder, row, own, region)
+    z = np.array([[nuisance.nominal for nuisance in own.nuisances]])
+    rows, folds = np.arange(len(table)), fold_of(table.kin, observable.folds)
+    if region in row.cells:
+        return joint_score(observable, own, table, rows, folds, z, row.cells[region]).sums[0].sum(axis=0)
+    edges = row.templates.region_edges(region)[region]
+    grid = FineGrid.holding(observable.bins if isinstance(observable, AbstractDiscreteObservable) else uniform)
+    found = score(observable, own, table, rows, folds, Pairs(z, z), grid=grid)
+    return found.rebin(edges)[0][0].sum(axis=0)
+
+
+def _observable(folder: Path, row: StoredTemplates, case: AbstractCase, region: str) -> AbstractObservable:
+    """Return what is observed in a region: given, or trained and stored by the run."""
+    if case.given or STRATEGIES.get(row.strategy).needs_score:
+        return given_observable(case, 1)
+    word = "" if region == row.region else f"-{file_word(region)}"
+    return load_observable(folder / "models" / f"{row.strategy}{word}-seed{row.seed}.eqx")[1]
+
+
+def _counts_path(folder: Path, row: StoredTemplates) -> Path:
+    return folder / UNBLINDED / f"{row.strategy}-{row.observable}-{row.binning}-seed{row.seed}.json"
+
+
+def read_counts(folder: Path, row: StoredTemplates) -> dict[str, list[float]]:
+    """Return the observed counts by region that stage `full` left.
+
+    Raises:
+        ConfigError: the data were not looked at.
+    """
+    path = _counts_path(folder, row)
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise ConfigError(
+            f"{folder}: the signal region of {row.strategy}, {row.observable}, {row.binning} is blinded; run systwise "
+            "unblind --stage full first"
+        ) from None
+
+
+def _offset(seed: int, measured: Measurement) -> float:
+    """Return an offset of up to five standard deviations that the seed decides."""
+    down, up = measured.result.interval
+    width = (up - down) / 2 if up is not None and down is not None else 1.0
+    return float(np.random.default_rng(seed).uniform(-5, 5) * width)
+
+
+def _digest(table: EventTable) -> str:
+    digest = hashlib.sha256()
+    for array in (table.features, table.weights, table.process, table.kin):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _store(folder: Path, row: StoredTemplates, measured: Measurement) -> None:
+    """Add the measurement to the run's results, in place of an earlier one of the same observable."""
+    results = Results.load(folder / "results.json")
+    record = Record(
+        strategy=row.strategy,
+        observable=row.observable,
+        convention=row.convention,
+        binning=row.binning,
+        bins=row.fitted.templates.bins,
+        seed=row.seed,
+        data="observed",
+        true={},
+        **fitted_fields(measured.result),
+    )
+    key = (record.strategy, record.observable, record.binning, record.seed)
+    kept = [
+        other
+        for other in results.measurements
+        if other.data != "observed" or (other.strategy, other.observable, other.binning, other.seed) != key
+    ]
+    results.model_copy(update={"measurements": [*kept, record]}).save(folder / "results.json")
