@@ -1,4 +1,4 @@
-"""What modules of figures keep: names and places of their own, nothing where there is no data, one file for a new one."""
+"""What modules of figures keep: names and places of their own, nothing without data, one file for a new one."""
 
 from __future__ import annotations
 
