@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import time
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from systwise.cases import Progress, no_progress, relabelled
+from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
+from systwise.learn._folds import train_folds
 from systwise.learn._game import (
     AbstractGame,
     Batch,
@@ -142,25 +143,19 @@ class AbstractPenalisedStrategy(AbstractNetworkStrategy):
             ConfigError: the case has nothing to penalise.
             DataError: the loss is not finite.
         """
-        what = (self, seed)
-        if what in problem.done:
-            return dataclasses.replace(problem.done[what], seconds=0.0)
-        start, folds, game = time.perf_counter(), problem.split.folds, PenalisedDescent(self.training)
-        networks: list[AbstractNetwork] = []
-        histories: list[History] = []
-        for fold in range(folds):
-            lesson = dataclasses.replace(lesson_of(problem, fold, self.draw(problem)), batches=self.batches)
+        game = PenalisedDescent(self.training)
+
+        def one(fold: int, member: int, told: Progress) -> tuple[AbstractNetwork, History]:
+            lesson = lesson_of(problem, fold, self.draw(problem), batches=self.batches)
             penalty = self.penalty(problem, lesson.training)
             fresh = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
             rates = learning_rates(self.training, count_steps(self.training, lesson.feed.count))
             controls = np.stack([rates, np.full(len(rates), self.strength)], axis=1)
-            label = relabelled(progress, f"{self.name} {fold + 1}/{folds}" if folds > 1 else self.name)
-            players, history = train(game, Penalised(fresh, penalty), lesson, controls, seed, ("train", fold), label)
-            networks.append(players.classifier)
-            histories.append(history)
-        observable = stack_networks(networks, self.moving)
-        problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
-        return problem.done[what]
+            players, history = train(game, Penalised(fresh, penalty), lesson, controls, seed, ("train", fold), told)
+            return players.classifier, history
+
+        join = functools.partial(stack_networks, moving=self.moving)
+        return train_folds(problem, self.name, (self, seed), one, join, progress)
 
 
 class AbstractDecorrelation(AbstractPenalisedStrategy):

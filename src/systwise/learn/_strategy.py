@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import time
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
@@ -15,12 +14,11 @@ import numpy as np
 from jaxtyping import PyTree
 from pydantic import Field
 
-from systwise.cases import AbstractCase, Progress, no_progress, relabelled
+from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.events import AbstractFeed, EventStore, EventTable, Split, SplitSettings, StoreFeed, TableFeed
 from systwise.learn._checkpoints import Checkpoints
-from systwise.learn._game import Descent, Draw, TrainingSettings, draw_between, prior_draw
+from systwise.learn._game import Draw, TrainingSettings, draw_between, make_batch, prior_draw
 from systwise.learn._network import (
-    AbstractNetwork,
     Blind,
     NetworkSettings,
     Scaler,
@@ -28,10 +26,9 @@ from systwise.learn._network import (
     fit_scaler,
     multilayer,
 )
-from systwise.learn._observable import AbstractObservable, stack_networks
-from systwise.learn._schedule import count_steps, learning_rates
+from systwise.learn._observable import AbstractObservable
 from systwise.learn._task import hypothesis_task
-from systwise.learn._training import History, Lesson, train
+from systwise.learn._training import BatchMaker, History, Lesson
 from systwise.random import named_key
 from systwise.registry import Registry
 from systwise.settings import Settings
@@ -223,62 +220,28 @@ def told_network(settings: NetworkSettings, problem: Problem, index: np.ndarray,
     return Told(*scalers, multilayer(settings, inputs, "scalar", key))
 
 
-def lesson_of(problem: Problem, fold: int, draw: Draw) -> Lesson:
-    """Return what network `fold` is trained on."""
+def lesson_of(problem: Problem, fold: int, draw: Draw, task: PyTree = None, batches: BatchMaker = make_batch) -> Lesson:
+    """Return what network `fold` is trained on.
+
+    Args:
+        problem: the events.
+        fold: which network.
+        draw: nuisance values seen in training.
+        task: what events weigh, as `batches` wants it; None: the two hypotheses that a classifier tells apart.
+        batches: makes what a step sees of its events.
+    """
     training = problem.split.training(fold)
     return Lesson(
         problem.case,
         problem.table,
-        hypothesis_task(problem.case, problem.table, training),
+        hypothesis_task(problem.case, problem.table, training) if task is None else task,
         draw,
         training,
         problem.split.stopping(fold),
         problem.feed(fold),
-        checkpoints=problem.checkpoints,
+        batches,
+        problem.checkpoints,
     )
-
-
-def fit_networks(
-    strategy: AbstractNetworkStrategy,
-    problem: Problem,
-    draw: Draw,
-    make: Any,
-    seed: int,
-    progress: Progress,
-) -> Trained:
-    """Train one network a fold by plain descent.
-
-    Keys depend on seed and fold only: two strategies with equal draws and networks are the same
-    training, and a comparison is not blurred by different starts.
-
-    Args:
-        strategy: gives network and training settings.
-        problem: the events.
-        draw: nuisance values seen in training.
-        make: `make(settings, problem, index, key)` returns a fresh network.
-        seed: the study's seed.
-        progress: told after each chunk of steps.
-    """
-    ends = tuple(np.asarray(draw.low).tolist()), tuple(np.asarray(draw.high).tolist())
-    what = (strategy.network, strategy.training, ends, make, seed)
-    if what in problem.done:
-        return dataclasses.replace(problem.done[what], seconds=0.0)
-    start = time.perf_counter()
-    game = Descent(strategy.training)
-    networks: list[AbstractNetwork] = []
-    histories: list[History] = []
-    for fold in range(problem.split.folds):
-        lesson = lesson_of(problem, fold, draw)
-        fresh = make(strategy.network, problem, lesson.training, named_key(seed, "network", fold))
-        steps = count_steps(strategy.training, lesson.feed.count)
-        controls = learning_rates(strategy.training, steps)[:, None]
-        words = (f"{strategy.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else strategy.name,)
-        network, history = train(game, fresh, lesson, controls, seed, ("train", fold), relabelled(progress, words[0]))
-        networks.append(network)
-        histories.append(history)
-    observable = stack_networks(networks, strategy.moving)
-    problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
-    return problem.done[what]
 
 
 def trainable(player: PyTree) -> PyTree:

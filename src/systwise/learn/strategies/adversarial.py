@@ -9,7 +9,7 @@ tells which of a few levels the nuisances have (arXiv:1807.08763).
 from __future__ import annotations
 
 import dataclasses
-import time
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 from pydantic import Field
 
-from systwise.cases import Progress, no_progress, relabelled
+from systwise.cases import Progress, no_progress
 from systwise.learn._adversary import AbstractAdversary, class_adversary, mixture_adversary, regression_adversary
+from systwise.learn._folds import train_folds
 from systwise.learn._game import (
     AbstractGame,
     Batch,
@@ -191,30 +192,19 @@ class Adversarial(AbstractNetworkStrategy):
 
     def fit(self, problem: Problem, seed: int, progress: Progress = no_progress) -> Trained:
         """Train the pair over the training ranges and keep the classifier."""
-        what = (self, seed)
-        if what in problem.done:
-            return dataclasses.replace(problem.done[what], seconds=0.0)
-        start = time.perf_counter()
         game = Pivot(self.training, self.adversary_steps, self.pivot_on == "both")
         draw = self._draw(problem)
-        networks: list[AbstractNetwork] = []
-        histories: list[History] = []
-        for fold in range(problem.split.folds):
+
+        def one(fold: int, member: int, told: Progress) -> tuple[AbstractNetwork, History]:
             lesson = lesson_of(problem, fold, draw)
             classifier = blind_network(self.network, problem, lesson.training, named_key(seed, "network", fold))
-            adversary = self._fresh_adversary(problem, draw, named_key(seed, "adversary", fold))
+            players = Players(classifier, self._fresh_adversary(problem, draw, named_key(seed, "adversary", fold)))
             controls = phase_controls(self, count_steps(self.training, lesson.feed.count))
-            label = relabelled(
-                progress, f"{self.name} {fold + 1}/{problem.split.folds}" if problem.split.folds > 1 else self.name
-            )
-            players, history = train(
-                game, Players(classifier, adversary), lesson, controls, seed, ("train", fold), label
-            )
-            networks.append(players.classifier)
-            histories.append(history)
-        observable = stack_networks(networks, self.moving)
-        problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
-        return problem.done[what]
+            players, history = train(game, players, lesson, controls, seed, ("train", fold), told)
+            return players.classifier, history
+
+        join = functools.partial(stack_networks, moving=self.moving)
+        return train_folds(problem, self.name, (self, seed), one, join, progress)
 
     def _draw(self, problem: Problem) -> Draw:
         return (

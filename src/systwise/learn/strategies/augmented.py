@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
+from systwise.learn._folds import fit_networks
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
     Problem,
     Trained,
     blind_network,
-    fit_networks,
 )
 
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from systwise.cases import Progress, no_progress
+from systwise.learn._folds import fit_networks
 from systwise.learn._network import Halves, NetworkSettings
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
     Problem,
     Trained,
-    fit_networks,
     told_network,
 )
 

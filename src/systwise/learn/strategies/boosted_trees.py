@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import time
 from typing import Any, ClassVar
 
 import jax
@@ -13,10 +11,12 @@ from pydantic import Field, JsonValue
 
 from systwise.cases import Progress, no_progress
 from systwise.learn._fitted import DEFAULT, FittedModel, fit_estimator, make_estimator
+from systwise.learn._folds import train_folds
 from systwise.learn._game import Draw
 from systwise.learn._host import HostObservable
 from systwise.learn._stored_models import kept_model
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
+from systwise.learn._training import History
 from systwise.learn._training_rows import NegativeWeights, training_rows
 from systwise.random import named_key
 
@@ -37,20 +37,19 @@ class AbstractEstimatorStrategy(AbstractStrategy):
 
     def _fit(self, problem: Problem, draw: Draw, copies: int, seed: int, progress: Progress) -> Trained:
         """Fit one estimator a fold to `copies` of its training events, varied to values of `draw`."""
-        what = (self.name, self.model_dump_json(), seed)
-        if what in problem.done:
-            return dataclasses.replace(problem.done[what], seconds=0.0)
-        start = time.perf_counter()
         folds, told = problem.split.folds, len(problem.case.shape_nuisances) if self.told else 0
         columns = seen_columns(problem, self.told)
-        models = []
-        for fold in range(folds):
-            progress(self.name, fold, folds)
-            models.append(self._fitted(problem, draw, copies, columns, told, fold, seed))
-        progress(self.name, folds, folds)
-        observable = HostObservable(models=tuple(models), columns=columns, told=told, moving=self.moving, folds=folds)
-        problem.done[what] = Trained(observable, (), time.perf_counter() - start)
-        return problem.done[what]
+
+        def one(fold: int, member: int, said: Progress) -> tuple[FittedModel, History | None]:
+            said("fit", 0, 1)
+            model = self._fitted(problem, draw, copies, columns, told, fold, seed)
+            said("fit", 1, 1)
+            return model, None
+
+        def join(models: list[FittedModel]) -> HostObservable:
+            return HostObservable(models=tuple(models), columns=columns, told=told, moving=self.moving, folds=folds)
+
+        return train_folds(problem, self.name, (self.name, self.model_dump_json(), seed), one, join, progress)
 
     def _fitted(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from typing import Any
 
 import equinox as eqx
@@ -13,14 +11,15 @@ from jaxtyping import Int
 from pydantic import Field
 from scipy.optimize import linear_sum_assignment
 
-from systwise.cases import AbstractCase, Progress, no_progress, relabelled
-from systwise.learn._bins import BinNetwork, stack_bins
+from systwise.cases import AbstractCase, Progress, no_progress
+from systwise.learn._bins import BinNetwork, BinObservable, stack_bins
+from systwise.learn._folds import train_folds
 from systwise.learn._game import TrainingSettings
 from systwise.learn._network import NetworkSettings, multilayer
 from systwise.learn._schedule import count_steps, learning_rates
 from systwise.learn._slopes import expected_yields, sloped_batch
-from systwise.learn._strategy import STRATEGIES, AbstractNetworkStrategy, Problem, Trained, feature_scaler
-from systwise.learn._training import History, Lesson, train
+from systwise.learn._strategy import STRATEGIES, AbstractNetworkStrategy, Problem, Trained, feature_scaler, lesson_of
+from systwise.learn._training import History, train
 from systwise.learn._variance_game import Binner, ProfiledVariance, prior_of
 from systwise.random import named_key
 
@@ -64,41 +63,25 @@ class InferenceAware(AbstractNetworkStrategy):
         Raises:
             DataError: the reference hypothesis expects no events, or the loss is not finite.
         """
-        what = (self, seed)
-        if what in problem.done:
-            return dataclasses.replace(problem.done[what], seconds=0.0)
-        start = time.perf_counter()
         draw = problem.nominal_draw()
         yields, prior = expected_yields(problem.case, problem.table, _vary), prior_of(problem.case)
-        game, folds = ProfiledVariance(self.training, self.temperature), problem.split.folds
-        networks: list[BinNetwork] = []
-        histories: list[History] = []
-        for fold in range(folds):
-            training, stopping = problem.split.training(fold), problem.split.stopping(fold)
-            lesson = Lesson(
-                problem.case,
-                problem.table,
-                yields,
-                draw,
-                training,
-                stopping,
-                problem.feed(fold),
-                sloped_batch,
-                problem.checkpoints,
-            )
+        game = ProfiledVariance(self.training, self.temperature)
+
+        def one(fold: int, member: int, told: Progress) -> tuple[BinNetwork, History]:
+            lesson = lesson_of(problem, fold, draw, yields, sloped_batch)
             # All folds start alike, so that their bins stay comparable.
             fresh = BinNetwork(
-                feature_scaler(problem, training, told=True),
+                feature_scaler(problem, lesson.training, told=True),
                 multilayer(self.network, len(problem.case.features), self.bins, named_key(seed, "network", 0)),
             )
-            label = relabelled(progress, f"{self.name} {fold + 1}/{folds}" if folds > 1 else self.name)
             controls = self._controls(count_steps(self.training, lesson.feed.count))
-            binner, history = train(game, Binner(fresh, prior), lesson, controls, seed, ("train", fold), label)
-            networks.append(binner.network)
-            histories.append(history)
-        observable = stack_bins(networks, bin_ranks(problem, networks, self.bins))
-        problem.done[what] = Trained(observable, tuple(histories), time.perf_counter() - start)
-        return problem.done[what]
+            binner, history = train(game, Binner(fresh, prior), lesson, controls, seed, ("train", fold), told)
+            return binner.network, history
+
+        def join(networks: list[BinNetwork]) -> BinObservable:
+            return stack_bins(networks, bin_ranks(problem, networks, self.bins))
+
+        return train_folds(problem, self.name, (self, seed), one, join, progress)
 
     def _controls(self, steps: int) -> np.ndarray:
         """Return learning rate and temperature of every step, `[step, 2]`."""

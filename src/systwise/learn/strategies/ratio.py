@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Literal
 
 import equinox as eqx
@@ -13,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Key
 from pydantic import Field
 
-from systwise.cases import Progress, no_progress, relabelled
+from systwise.cases import Progress, no_progress
+from systwise.learn._folds import train_folds
 from systwise.learn._game import Draw, TrainingSettings
 from systwise.learn._network import NetworkSettings, multilayer
 from systwise.learn._ratio import RatioObservable
@@ -28,9 +28,10 @@ from systwise.learn._strategy import (
     Problem,
     Trained,
     feature_scaler,
+    lesson_of,
     nuisance_scaler,
 )
-from systwise.learn._training import History, Lesson, train
+from systwise.learn._training import History, train
 from systwise.parameters import ChebyshevBasis, chebyshev_basis
 from systwise.random import named_key
 
@@ -84,29 +85,26 @@ class Ratio(AbstractNetworkStrategy):
         Raises:
             DataError: a component has no positive weight, or the loss is not finite.
         """
-        start = time.perf_counter()
         draw, basis = reference_draw(problem), ratio_basis(problem, self.degree)
         wider = normalisation_basis(basis, self.normalisation_degree)
-        folds = problem.split.folds
-        networks: list[list[AbstractRatioNetwork]] = []
-        histories: list[History] = []
-        for fold in range(folds):
-            members = []
-            for member in range(self.ensemble):
-                count = folds * self.ensemble
-                label = self.name if count == 1 else f"{self.name} {fold * self.ensemble + member + 1}/{count}"
-                network, history = self._train(problem, draw, basis, fold, member, seed, relabelled(progress, label))
-                members.append(network)
-                histories.append(history)
-            networks.append(members)
-        observable = join(networks, wider, problem, draw)
-        if self.calibration_events:
-            for fold in range(folds):
+
+        def one(fold: int, member: int, told: Progress) -> tuple[AbstractRatioNetwork, History]:
+            return self._train(problem, draw, basis, fold, member, seed, told)
+
+        def joined(networks: list[AbstractRatioNetwork]) -> RatioObservable:
+            size = self.ensemble
+            members = [networks[first : first + size] for first in range(0, len(networks), size)]
+            observable = join(members, wider, problem, draw)
+            if not self.calibration_events:
+                return observable
+            for fold in range(problem.split.folds):
                 task = component_task(problem.table, problem.split.training(fold))
                 observable = normalised(observable, problem, task, draw, fold, self.calibration_events, seed)
             if self.calibrate != "normalisation":
                 observable = self._calibrated(observable, self.calibrate, problem, draw, seed)
-        return Trained(observable, tuple(histories), time.perf_counter() - start)
+            return observable
+
+        return train_folds(problem, self.name, (self, seed), one, joined, progress, self.ensemble)
 
     def _calibrated(
         self, observable: RatioObservable, method: Method, problem: Problem, draw: Draw, seed: int
@@ -127,21 +125,11 @@ class Ratio(AbstractNetworkStrategy):
         seed: int,
         progress: Progress,
     ) -> tuple[AbstractRatioNetwork, History]:
-        training = problem.split.training(fold)
-        task = component_task(problem.table, training)
-        lesson = Lesson(
-            problem.case,
-            problem.table,
-            task,
-            draw,
-            training,
-            problem.split.stopping(fold),
-            problem.feed(fold),
-            checkpoints=problem.checkpoints,
-        )
+        task = component_task(problem.table, problem.split.training(fold))
+        lesson = lesson_of(problem, fold, draw, task)
         # The first member shares its name with the training of a single network.
         words = (fold,) if member == 0 else (fold, member)
-        network = self._fresh(problem, basis, training, named_key(seed, "network", *words))
+        network = self._fresh(problem, basis, lesson.training, named_key(seed, "network", *words))
         low, high = np.asarray(draw.low), np.asarray(draw.high)
         points = contrast_points(low, high, self.contrasts)
         players = Averaged(network, network, jnp.asarray(points), draw.low, draw.high - draw.low)

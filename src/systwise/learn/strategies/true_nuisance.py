@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
+from systwise.learn._folds import fit_networks
 from systwise.learn._game import draw_between
 from systwise.learn._strategy import (
     STRATEGIES,
@@ -12,7 +13,6 @@ from systwise.learn._strategy import (
     Problem,
     Trained,
     blind_network,
-    fit_networks,
 )
 
 
