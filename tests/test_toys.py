@@ -17,7 +17,8 @@ from systwise.cli import app
 from systwise.errors import ConfigError, FitError
 from systwise.fit import Model, Toys
 from systwise.study import Results, make_plan, merge_studies, resolve_settings, run_study, write_example
-from systwise.study.run._toy_records import Fitted, identity  # what merging compares is no public name
+from systwise.study.measure._measurement import Fitted  # what merging compares is no public name
+from systwise.study.run._toy_records import identity
 
 SMALL = {
     "case": {"events": 24_000, "anchors": 7},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -11,38 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from systwise.errors import ConfigError
-from systwise.fit import Model, Toys, UnbinnedModel
-from systwise.study.measure._measure import Setup
+from systwise.fit import Toys
+from systwise.study.measure._measurement import Fitted
 from systwise.study.measure._regions import file_word
 from systwise.study.plan._plan import Plan
 from systwise.study.records._results import ToyRecord
 
 Source = Literal["events", "templates"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """An observable ready for pseudo-experiments.
-
-    Attributes:
-        setup: templates of a binned or anchored observable; None for an unbinned one.
-        model: what is fitted.
-        convention: terms in the data alone.
-    """
-
-    setup: Setup | None
-    model: Model | UnbinnedModel
-    convention: str
-
-    @property
-    def kind(self) -> Literal["fixed", "moving", "anchored", "unbinned"]:
-        """Kind of the observable."""
-        return "unbinned" if self.setup is None else self.setup.templates.observable
-
-    @property
-    def binning(self) -> str:
-        """Name of the binning."""
-        return "none" if self.setup is None else self.setup.binning
 
 
 def data_source(plan: Plan) -> Source:

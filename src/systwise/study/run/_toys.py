@@ -16,7 +16,6 @@ from systwise.cases import Progress
 from systwise.events import EventTable
 from systwise.fit import (
     AbstractData,
-    Convention,
     Data,
     Model,
     MovingData,
@@ -31,11 +30,12 @@ from systwise.fit import (
 )
 from systwise.learn import AbstractObservable, RatioObservable
 from systwise.study.measure._binned import fine_grid
-from systwise.study.measure._measure import Setup, build_model, study_data
-from systwise.study.measure._unbinned import Sample, true_yields, unbinned_model
+from systwise.study.measure._measure import study_data
+from systwise.study.measure._measurement import Fitted
+from systwise.study.measure._unbinned import Sample, true_yields
 from systwise.study.plan._plan import Plan
 from systwise.study.records._results import ToyRecord
-from systwise.study.run._toy_records import Fitted, data_source, identity, toy_file, toy_record
+from systwise.study.run._toy_records import data_source, identity, toy_file, toy_record
 from systwise.study.store._store import Store
 from systwise.templates import Pairs, anchor_pairs, joint_score, score
 
@@ -43,18 +43,6 @@ TOGETHER = 50
 """Pseudo-experiments whose data are in memory at a time."""
 SECONDS = 20.0
 """Time after which those that are done are written."""
-
-
-def fitted_observables(
-    plan: Plan, setups: list[Setup], observable: AbstractObservable, unbinned: bool, progress: Progress
-) -> list[Fitted]:
-    """Return everything that pseudo-experiments of a strategy fit: one convention each."""
-    convention: Convention = plan.settings.fit.conventions[0]
-    included = plan.settings.fit.simulation == "include"
-    found = [Fitted(s, build_model(plan, s.templates, convention, included), convention) for s in setups]
-    if unbinned and isinstance(observable, RatioObservable) and observable.polynomial:
-        found.append(Fitted(None, unbinned_model(plan, progress), "poisson"))
-    return found
 
 
 def check_coverage(

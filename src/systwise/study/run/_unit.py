@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
 
 import numpy as np
 
-from systwise.cases import Progress, relabelled
+from systwise.cases import Progress
 from systwise.learn import (
     AbstractObservable,
-    AbstractRatioObservable,
     AbstractStrategy,
     GivenBins,
-    RatioObservable,
     given_observable,
 )
-from systwise.study.measure._anchored import anchored_setup
-from systwise.study.measure._binned import binned_setups, moves
 from systwise.study.measure._exhibits import decision_function, score_distribution, training_history
 from systwise.study.measure._inference import examined, infer
-from systwise.study.measure._measure import Setup, measure, stored
-from systwise.study.measure._regions import Observed, RegionSetups, observe
-from systwise.study.measure._unbinned import measure_unbinned, ratio_check, unbinned_warnings
+from systwise.study.measure._measure import Setup, stored
+from systwise.study.measure._measurement import MEASUREMENTS, Fitted, Subject
+from systwise.study.measure._regions import RegionSetups, observe
 from systwise.study.plan._plan import Plan
 from systwise.study.records._inference import InferenceRecord
 from systwise.study.records._plotdata import (
@@ -37,8 +32,7 @@ from systwise.study.records._plotdata import (
     TrainingHistory,
 )
 from systwise.study.records._results import Measurement, ToyRecord
-from systwise.study.run._toy_records import Fitted
-from systwise.study.run._toys import ToyRunner, check_coverage, fitted_observables
+from systwise.study.run._toys import ToyRunner, check_coverage
 from systwise.study.significance._prepare import region_tables
 from systwise.study.significance._region_table import RegionTable
 from systwise.study.store._store import Store
@@ -119,13 +113,17 @@ def run_unit(
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
         observed, seconds = observe(plan, special, strategy.name, label, seed, store, progress)
         unit.train_seconds += seconds
-        _measure_observable(
-            plan, unit, store, strategy, label, seed, made.observable, observed, points, shown, progress
-        )
+        # A given observable has nothing to train and holds no event back.
+        given = isinstance(made.observable, GivenBins)
+        here = plan.as_given() if given else plan
+        score = given_observable(here.case, 1) if given else made.observable
+        others = RegionSetups(observed, strategy.name, seed, points, progress)
+        subject = Subject(here, strategy.name, seed, score, points, others, progress)
+        _measure_observable(unit, store, strategy, label, subject, shown)
         binned = not strategy.is_yardstick and "unbinned" not in strategy.observables
         if plan.significance.active and binned and not trained:
             start = time.perf_counter()
-            unit.tables = region_tables(plan, strategy.name, seed, made.observable, observed, progress)
+            unit.tables = region_tables(here, strategy.name, seed, score, observed, progress)
             unit.score_seconds += time.perf_counter() - start
         trained.append((made.observable, points))
     # A score of the analyst's own is no function of the features, and has none in their plane.
@@ -135,73 +133,46 @@ def run_unit(
 
 
 def _measure_observable(
-    plan: Plan,
-    unit: Unit,
-    store: Store,
-    strategy: AbstractStrategy,
-    label: str,
-    seed: int,
-    observable: AbstractObservable,
-    observed: Mapping[str, Observed],
-    points: tuple[dict[str, float], ...],
-    shown: bool,
-    progress: Progress,
+    unit: Unit, store: Store, strategy: AbstractStrategy, label: str, subject: Subject, shown: bool
 ) -> None:
-    """Measure with every observable that the strategy offers and the settings ask for."""
-    kinds = [kind for kind in strategy.observables if kind in plan.settings.fit.observables] or ["binned"]
-    setups: list[Setup] = []
+    """Measure in every way that the strategy offers and the settings ask for."""
+    plan = subject.plan
+    asked = [kind for kind in strategy.observables if kind in plan.settings.fit.observables] or ["binned"]
+    measurements = [way(subject) for way in MEASUREMENTS if way.kind in asked]
     start = time.perf_counter()
-    if isinstance(observable, GivenBins):
-        plan = plan.as_given()
-        observable = given_observable(plan.case, 1)
-    if "binned" in kinds:
-        setups, warnings = binned_setups(plan, strategy.name, seed, observable, points, progress)
-        unit.warnings += warnings
-        if shown:
-            unit.distributions.append(_distribution(plan, setups[0], points))
-    if "anchored" in kinds and moves(plan, observable):
-        told = relabelled(progress, f"anchor {strategy.name}")
-        setup, warnings = anchored_setup(plan, strategy.name, seed, observable, points, told)
-        unit.warnings += warnings
-        setups.append(setup)
-    others = RegionSetups(observed, strategy.name, seed, points, progress)
-    setups = others.joined(plan.case.region, setups)
-    unit.warnings += others.warnings
-    unit.score_seconds += time.perf_counter() - start
-    start = time.perf_counter()
+    for measurement in measurements:
+        measurement.prepare()
+        unit.warnings += measurement.warnings
+    setups = [setup for measurement in measurements for setup in measurement.setups]
+    unit.warnings += subject.others.warnings
+    if shown:
+        unit.distributions += [_distribution(plan, s, subject.points) for s in setups[:1] if s.scores is not None]
+        unit.templates += [exhibit for setup in setups for exhibit in _exhibited(plan, setup)]
     for setup in setups:
         store.save_templates(label, stored(plan, setup))
-        progress(f"fit {strategy.name}", 0, 1)
-        records, scans = measure(plan, setup, shown)
-        progress(f"fit {strategy.name}", 1, 1)
+    unit.score_seconds += time.perf_counter() - start
+    start = time.perf_counter()
+    for measurement in measurements:
+        known = len(measurement.warnings)
+        records, scans = measurement.fit(shown)
         unit.measurements += records
+        unit.warnings += measurement.warnings[known:]
         if shown:
             unit.scans += scans
-            unit.templates += _exhibited(plan, setup)
-    if "unbinned" in kinds and plan.others:
-        unit.warnings.append(
-            f"{strategy.name}: its unbinned likelihood was not measured, because the other regions "
-            f"({', '.join(plan.others)}) are binned and a study does not fit both together yet"
-        )
-    elif "unbinned" in kinds and isinstance(observable, AbstractRatioObservable):
-        found = measure_unbinned(plan, strategy.name, seed, observable, points, progress)
-        unit.measurements += found
-        unit.warnings += unbinned_warnings(found)
-        if shown and isinstance(observable, RatioObservable):
-            unit.ratio_checks.append(ratio_check(plan, strategy.name, observable, points, seed))
+            unit.ratio_checks += measurement.checks()
     unit.fit_seconds += time.perf_counter() - start
     if shown:
         start = time.perf_counter()
         for setup in examined(plan, setups):
-            progress(f"impacts {strategy.name}", 0, 1)
+            subject.progress(f"impacts {strategy.name}", 0, 1)
             inferences, planes = infer(plan, setup)
             unit.inferences += inferences
             unit.planes += planes
-            progress(f"impacts {strategy.name}", 1, 1)
+            subject.progress(f"impacts {strategy.name}", 1, 1)
         unit.inference_seconds += time.perf_counter() - start
     if plan.settings.toys.count:
-        fitted = fitted_observables(plan, setups, observable, "unbinned" in kinds and not plan.others, progress)
-        unit.waiting.append(Waiting(observable, fitted, points))
+        fitted = [one for measurement in measurements for one in measurement.toys()]
+        unit.waiting.append(Waiting(subject.observable, fitted, subject.points))
 
 
 def _distribution(plan: Plan, setup: Setup, points: tuple[dict[str, float], ...]) -> ScoreDistribution:

@@ -9,7 +9,7 @@ import numpy as np
 
 from systwise.cases import Progress, relabelled
 from systwise.errors import ConfigError
-from systwise.learn import AbstractObservable, GivenBins, given_observable
+from systwise.learn import AbstractObservable
 from systwise.study.config._strengths import trade_off_strategies
 from systwise.study.measure._regions import Observed, observe
 from systwise.study.plan._plan import Plan
@@ -69,9 +69,6 @@ def region_tables(
     Raises:
         ConfigError: scores shall be told a sample-wide value that is no rate.
     """
-    if isinstance(observable, GivenBins):
-        plan = plan.as_given()
-        observable = given_observable(plan.case, 1)
     every = {plan.case.region: (plan, observable)}
     every |= {name: (one.plan, one.observable) for name, one in observed.items() if one.plan.case.kind != "validation"}
     wrong, hypotheses = question_of(plan).wrong, plan.hypotheses
