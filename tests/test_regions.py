@@ -290,7 +290,9 @@ def test_an_estimate_is_data_in_another_selection_less_simulation(inputs):
         assert (own < 0).any()
 
 
-def test_trained_and_given_regions_are_fitted_together_and_unblinded(inputs, tmp_path):
+@pytest.fixture(scope="module")
+def trained(inputs) -> Path:
+    """A run with a trained, a given and a validation region, unblinded."""
     tree = analysis()
     tree["Regions"][0]["Features"] = ["mass", "other"]
     tree["Regions"].append(
@@ -306,16 +308,19 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(inputs, tmp
         "binning": {"names": ["optimised"], "optimised": 4},
         "fit": {"conventions": ["poisson"], "cells": 6, "anchors": 3},
     }
-    path = write(inputs, tree, "trained.yaml")
-    done = call("run", path, "--out", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    found = {(m.strategy, m.observable): m for m in Results.load(tmp_path / "out" / "results.json").asimov}
+    os.environ["SYSTWISE_CACHE"] = str(inputs / "cache")
+    for words in (("run", write(inputs, tree, "trained.yaml"), "--out"), ("unblind", "--stage", "full")):
+        done = call(*words, inputs / "trained")
+        assert done.exit_code == 0, done.output
+    return inputs / "trained"
+
+
+def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
+    found = {(m.strategy, m.observable): m for m in Results.load(trained / "results.json").asimov}
     assert set(found) == {("nominal", "fixed"), ("aware", "moving"), ("aware", "anchored"), ("column", "fixed")}
     assert all(record.converged for record in found.values())
     assert found["column", "fixed"].bins == 6  # the validation region's bins are not fitted
-    done = call("unblind", tmp_path / "out", "--stage", "full")
-    assert done.exit_code == 0, done.output
-    measured = {m.strategy: m for m in Results.load(tmp_path / "out" / "results.json").observed}
+    measured = {m.strategy: m for m in Results.load(trained / "results.json").observed}
     assert set(measured) == {"nominal", "aware", "column"}
     values = observed()
     for name, kind, binning in (
@@ -323,19 +328,74 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(inputs, tmp
         ("aware", "anchored", "joint"),
         ("column", "fixed", "given"),
     ):
-        path = tmp_path / "out" / "unblinded" / f"{name}-{kind}-{binning}-seed0.json"
+        path = trained / "unblinded" / f"{name}-{kind}-{binning}-seed0.json"
         counts = json.loads(path.read_text())
         assert set(counts) == {"signal", "control"}
         inside = (values["far"] < 0.6) & ((values["mass"] < 100) if name == "column" else True)
         assert sum(counts["signal"]) == inside.sum()
         # The same counts give the same number again.
-        row = StoredTemplates.load(next((tmp_path / "out" / "templates").glob(f"{name}-{kind}-{binning}-*")))
+        row = StoredTemplates.load(next((trained / "templates").glob(f"{name}-{kind}-{binning}-*")))
         model = row.fitted.model()
         data = row.observed_data(model, {region: np.array(own) for region, own in counts.items()})
         again = fit(model, data)
         assert measured[name].estimate == pytest.approx(again.estimate if again.minimum_found else None, rel=1e-9)
-    control = call("unblind", tmp_path / "out", "--stage", "control", "--strategies", "nominal")
+    control = call("unblind", trained, "--stage", "control", "--strategies", "nominal")
     assert "middle" in control.output
+
+
+def columns(path: Path) -> dict[str, np.ndarray]:
+    with uproot.open(path) as file:
+        return file["observed"].arrays(library="np")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "binning"),
+    [("nominal", "fixed", "optimised"), ("aware", "anchored", "joint"), ("column", "fixed", "given")],
+)
+def test_predict_puts_every_event_where_the_run_counts_it(trained, inputs, tmp_path, name, kind, binning):
+    words = ("predict", trained, "--strategy", name, "--out", tmp_path, "--name", "run")
+    done = call(*words, inputs / "data.root")
+    assert done.exit_code == 0, done.output
+    found, values = columns(tmp_path / "data-run.root"), observed()
+    counts = json.loads((trained / "unblinded" / f"{name}-{kind}-{binning}-seed0.json").read_text())
+    for region, bins in counts.items():
+        places = found[f"run_{region}_bin"]
+        np.testing.assert_array_equal(np.bincount(places[places >= 0], minlength=len(bins)), bins)
+    np.testing.assert_array_equal(found["run_middle_bin"] >= 0, (values["same"] == 1) & (np.abs(values["other"]) < 5))
+    scored = "run_signal_score" in found
+    assert scored == (name != "column")
+    if scored:
+        outside = values["far"] >= 0.6
+        assert np.isnan(found["run_signal_score"][outside]).all()
+        assert set(found["run_signal_fold"][outside]) == {-1}
+        assert set(found["run_signal_fold"][~outside]) == {0, 1}
+    # Without an event id, events count on from file to file: two halves give what the whole gives.
+    halves = []
+    for number, part in enumerate((slice(0, 300), slice(300, None))):
+        halves.append(tmp_path / f"half{number}.root")
+        with uproot.recreate(halves[-1]) as file:
+            tree_of(file, "observed", {key: column[part] for key, column in values.items()})
+    done = call(*words, *halves)
+    assert done.exit_code == 0, done.output
+    parts = [columns(tmp_path / f"half{number}-run.root") for number in (0, 1)]
+    for key, column in found.items():
+        np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), column)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "has several strategies; choose one with --strategy: aware, column, nominal"),
+        (("--strategy", "nominal", "--sample", "Dta"), "sample 'Dta', did you mean 'Data'"),
+        (("--strategy", "nominal", "--nuisance", "model=1"), "scores at nominal nuisances"),
+        (("--strategy", "augmented"), "the run has aware, column, nominal"),
+    ],
+)
+def test_predict_of_a_run_says_what_is_missing(trained, inputs, tmp_path, words, said):
+    done = call("predict", trained, inputs / "data.root", "--out", tmp_path, *words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert not list(tmp_path.iterdir())
 
 
 def change(*path_and_value):

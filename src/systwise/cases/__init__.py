@@ -9,7 +9,7 @@ from systwise.cases._case import (
     no_progress,
     relabelled,
 )
-from systwise.cases.analysis import Analysis, AnalysisSettings, Finding
+from systwise.cases.analysis import Analysis, AnalysisSettings, FileEvents, Finding
 
 __all__ = [
     "CASES",
@@ -17,6 +17,7 @@ __all__ = [
     "AbstractTruth",
     "Analysis",
     "AnalysisSettings",
+    "FileEvents",
     "Finding",
     "Progress",
     "StudyDefaults",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -74,9 +74,16 @@ def export(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="RUNDIR/models/NAME.eqx, or an ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="Output directory of a run, RUNDIR/models/NAME.eqx, or an ONNX file.")],
     files: Annotated[list[Path], typer.Argument(help="Parquet, csv, ROOT or HDF5 with the features as columns.")],
-    name: Annotated[str, typer.Option(help="The new column.")] = "score",
+    name: Annotated[str, typer.Option(help="The new column, or how the columns of a run begin.")] = "score",
+    sample: Annotated[
+        str | None, typer.Option(help="A run: sample whose selection and folds the files get (default: the data).")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="A run: which strategy.")] = None,
+    observable: Annotated[str | None, typer.Option(help="A run: fixed or anchored.")] = None,
+    binning: Annotated[str | None, typer.Option(help="A run: binning of a fixed observable.")] = None,
+    seed: Annotated[int | None, typer.Option(help="A run: seed of the training (default: the first).")] = None,
     nuisance: Annotated[
         list[str], typer.Option(metavar="NAME=VALUE", help="Hypothesis of a score that is told it. Repeatable.")
     ] = [],  # noqa: B006
@@ -92,29 +99,48 @@ def predict(
 ) -> None:
     """Append a model's score to files of events; new files, unless --in-place.
 
-    A model of several folds gives the mean of its networks, for events that none of them was trained on.
+    A model of several folds gives the mean of its networks, for events that none of them was trained on. A run's
+    directory makes features, selections, folds and bins as its analysis file did: three columns for each region.
     """
     with one_sentence(debug):
         prepare_process()
+        from systwise.errors import ConfigError
         from systwise.export import predict as score_files
+        from systwise.export import predict_run
         from systwise.study import parse_point
 
+        choice = {
+            "sample": sample,
+            "strategy": strategy,
+            "observable": observable,
+            "binning": binning,
+            "seed": seed,
+        }
+        given = [key for key, value in choice.items() if value is not None]
+        if not model.is_dir() and given:
+            raise ConfigError(f"--{given[0]} is for the directory of a run, which {model} is not; leave it out")
+        if model.is_dir() and (nuisance or features):
+            raise ConfigError(
+                f"{model}: a run takes features from its analysis and scores at nominal nuisances; leave out "
+                "--features and --nuisance, or name one of its models"
+            )
         point = {key: value for text in nuisance for key, value in parse_point(text).items()}
         names = [part.strip() for part in features.split(",")] if features else None
         console = Console()
         with progress_bars(console) as progress:
-            done = score_files(
-                model,
-                files,
-                name=name,
-                nuisances=point,
-                features=names,
-                friend=friend,
-                folder=out,
-                tree=tree,
-                in_place=in_place,
-                force=force,
-                progress=progress,
+            where: dict[str, Any] = {
+                "name": name,
+                "friend": friend,
+                "folder": out,
+                "tree": tree,
+                "in_place": in_place,
+                "force": force,
+                "progress": progress,
+            }
+            done = (
+                predict_run(model, files, choice=choice, **where)
+                if model.is_dir()
+                else score_files(model, files, nuisances=point, features=names, **where)
             )
         for path, count in done.items():
             console.print(f"{escape(str(path))}: {count} events", soft_wrap=True)

@@ -10,7 +10,7 @@ from systwise.export._cabinetry import export_cabinetry
 from systwise.export._choice import choose_model, choose_templates
 from systwise.export._hist import to_hist
 from systwise.export._onnx import export_onnx
-from systwise.export._predict import predict
+from systwise.export._predict import predict, predict_run
 from systwise.export._pyhf import export_pyhf, translate
 from systwise.export._pyhf_model import Refit
 from systwise.export._refit import Comparison, compare
@@ -32,6 +32,7 @@ __all__ = [
     "histfactory_workspace",
     "load_scorer",
     "predict",
+    "predict_run",
     "run_export",
     "to_hist",
     "translate",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
 from systwise.export._scorer import Scorer, load_scorer
 from systwise.export._tables import Block, Compute, append_columns
+from systwise.study import FileColumns, RunEvents
 
 
 def predict(
@@ -47,10 +49,73 @@ def predict(
     Raises:
         SystwiseError: one sentence on what is wrong and what to do.
     """
-    if in_place and (friend or folder):
-        raise ConfigError("predict: --in-place writes no other file; leave out --friend and --out")
     scorer = load_scorer(model, features)
     scorer(np.zeros((1, len(scorer.features)), np.float32), nuisances)  # refuses unknown nuisances before any file
+
+    def columns(source: Path) -> tuple[Sequence[str], Compute]:
+        return scorer.features, _column(scorer, name, nuisances)
+
+    return _append(files, name, columns, friend, folder, tree, in_place, force, progress)
+
+
+def predict_run(
+    run: Path,
+    files: Sequence[Path],
+    *,
+    name: str = "score",
+    choice: Mapping[str, Any] | None = None,
+    friend: str | None = None,
+    folder: Path | None = None,
+    tree: str | None = None,
+    in_place: bool = False,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> dict[Path, int]:
+    """Say of the events of files where they fall in a run, and return each file that was written with its events.
+
+    Features, selections, folds and bins are those of the analysis: `NAME_REGION_score`, `_fold` and `_bin` for each of
+    its regions. Where it has no event id, events count on from file to file.
+
+    Args:
+        run: output directory of a run of an analysis file.
+        files: parquet, csv, ROOT or HDF5 with the columns that the analysis needs.
+        name: how the new columns begin.
+        choice: `sample`, `strategy`, `observable`, `binning` and `seed`, see `systwise.study.RunEvents`.
+        friend: the event id's column: the new file then holds that and the new columns only.
+        folder: where new files go; beside the input where None.
+        tree: ROOT tree or HDF5 group.
+        in_place: replace each input by the file with the new columns.
+        force: replace files that are there.
+        progress: told after each file.
+
+    Raises:
+        SystwiseError: one sentence on what is wrong and what to do.
+    """
+    events = RunEvents(run, **(choice or {}))
+    made: FileColumns | None = None
+
+    def columns(source: Path) -> tuple[Sequence[str], Compute]:
+        nonlocal made
+        made = events.file(source, name, tree, 0 if made is None else made.next)
+        return made.columns, made
+
+    return _append(files, name, columns, friend, folder, tree, in_place, force, progress)
+
+
+def _append(
+    files: Sequence[Path],
+    name: str,
+    columns: Callable[[Path], tuple[Sequence[str], Compute]],
+    friend: str | None,
+    folder: Path | None,
+    tree: str | None,
+    in_place: bool,
+    force: bool,
+    progress: Progress,
+) -> dict[Path, int]:
+    """Write new columns of every file, once it is known that all can be written."""
+    if in_place and (friend or folder):
+        raise ConfigError("predict: --in-place writes no other file; leave out --friend and --out")
     targets = [Path(f) if in_place else _target(Path(f), name, folder) for f in files]
     for target in targets:
         if target.exists() and not (in_place or force):
@@ -61,8 +126,8 @@ def predict(
     done = {}
     for number, (source, target) in enumerate(zip(files, targets, strict=True)):
         keep = None if friend is None else [friend]
-        compute = _column(scorer, name, nuisances)
-        done[target] = append_columns(Path(source), target, scorer.features, compute, keep=keep, tree=tree)
+        needed, compute = columns(Path(source))
+        done[target] = append_columns(Path(source), target, needed, compute, keep=keep, tree=tree)
         progress("predict", number + 1, len(files))
     return done
 
@@ -73,6 +138,7 @@ def _target(source: Path, name: str, folder: Path | None) -> Path:
 
 def _column(scorer: Scorer, name: str, nuisances: Mapping[str, float] | None) -> Compute:
     def compute(block: Block) -> dict[str, np.ndarray]:
-        return {name: scorer(np.stack([block[feature] for feature in scorer.features], axis=1), nuisances)}
+        inputs = np.stack([np.asarray(block[feature], np.float32) for feature in scorer.features], axis=1)
+        return {name: scorer(inputs, nuisances)}
 
     return compute

@@ -95,8 +95,11 @@ def _extended(
 
 
 def _numbers(source: Path, block: pa.RecordBatch, name: str) -> np.ndarray:
+    column = block.column(name)
     try:
-        return block.column(name).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        # Whole numbers stay: an event id has more digits than a float.
+        column = column if pa.types.is_integer(column.type) and not column.null_count else column.cast(pa.float64())
+        return column.to_numpy(zero_copy_only=False)
     except pa.ArrowException:
         raise DataError(f"{source}: column '{name}' holds {block.column(name).type}, which is no number") from None
 
@@ -154,7 +157,7 @@ def _root(source: Path, part: Path, needed: Sequence[str], compute: Compute, kee
                         f"{source}: branch '{ragged[0]}' holds a list an event, which is not copied; write a friend "
                         "file with --friend instead"
                     )
-                new = compute({key: np.asarray(block[key], np.float32) for key in needed})
+                new = compute({key: np.asarray(block[key]) for key in needed})
                 check_columns(source, (), kept, list(new))
                 columns = {**{key: block[key] for key in kept}, **new}
                 if count == 0:
@@ -183,7 +186,7 @@ def _hdf5(source: Path, part: Path, needed: Sequence[str], compute: Compute, kee
         for name in kept:
             file.copy(group[name], out, name)
         for start, stop in _ranges(count):
-            new = compute({name: np.asarray(group[name][start:stop], np.float32) for name in needed})
+            new = compute({name: np.asarray(group[name][start:stop]) for name in needed})
             check_columns(source, (), kept, list(new))
             for name, values in new.items():
                 if start == 0:

@@ -46,6 +46,7 @@ from systwise.study.records._results import (
     schema_text,
 )
 from systwise.study.records._summary import Spread, Summary
+from systwise.study.run._classified import FileColumns, RunEvents
 from systwise.study.run._merge import merge_studies
 from systwise.study.run._run import run_study
 from systwise.study.run._unblind import STAGES, Unblinded, read_counts, stored_rows, unblind
@@ -75,6 +76,7 @@ __all__ = [
     "DecisionFunction",
     "FakeRecord",
     "FeatureDistribution",
+    "FileColumns",
     "Hypotheses",
     "HypothesisTests",
     "ImpactRecord",
@@ -94,6 +96,7 @@ __all__ = [
     "RegionRecord",
     "RegionTable",
     "Results",
+    "RunEvents",
     "ScoreDistribution",
     "ScoreTemplates",
     "SignificancePlane",

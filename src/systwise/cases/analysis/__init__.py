@@ -2,6 +2,7 @@
 
 from systwise.cases.analysis._case import Analysis
 from systwise.cases.analysis.file._settings import AnalysisSettings
+from systwise.cases.analysis.reading._block import FileEvents
 from systwise.cases.analysis.reading._compare import Finding
 
-__all__ = ["Analysis", "AnalysisSettings", "Finding"]
+__all__ = ["Analysis", "AnalysisSettings", "FileEvents", "Finding"]

@@ -39,6 +39,7 @@ from systwise.cases.analysis.file._structure import (
     rate_factors,
 )
 from systwise.cases.analysis.file._view import RegionView, refuse_idle
+from systwise.cases.analysis.reading._block import FileEvents
 from systwise.cases.analysis.reading._compare import Finding
 from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
 from systwise.cases.analysis.reading._load import Loader, Reader
@@ -385,6 +386,17 @@ class Analysis(AbstractCase):
         sources.data()
         read = functools.partial(read_source, self.settings, progress=progress)
         return self._loader(sources, read, tallies).observed()
+
+    def events_of(self, path: Path, sample: str, tree: str | None = None) -> FileEvents:
+        """Return what this region sees of a file of events, taken as those of a sample at the nominal point.
+
+        Raises:
+            ConfigError: there is no such sample, or it is made of others.
+            DataError: the file cannot be read.
+        """
+        sources = self._sources()
+        source = sources.file(sample, path, tree)
+        return FileEvents(self.settings, source, lambda read: self._loader(sources, read, Tallies()), path)
 
     def _check_functions(self, table: EventTable) -> None:
         columns = self._raw(table.slice(slice(0, 1000)))

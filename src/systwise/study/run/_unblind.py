@@ -89,7 +89,7 @@ def run_case(folder: Path) -> tuple[Manifest, Analysis]:
     """Return what a run directory belongs to, and its analysis.
 
     Raises:
-        ConfigError: no run, one that is not finished, or a case that has no observed data.
+        ConfigError: no run, or one of a built-in case.
     """
     manifest = Manifest.load(folder)
     if manifest is None:
@@ -97,10 +97,7 @@ def run_case(folder: Path) -> tuple[Manifest, Analysis]:
     tree = manifest.settings["case"]
     if "Samples" not in tree:
         raise ConfigError(f"{folder}: case '{manifest.case}' has no observed data; run an analysis file of your own")
-    settings = AnalysisSettings.model_validate(tree)
-    if not settings.observed:
-        raise ConfigError(f"{folder}: the analysis has no data; add a sample with Data: true and run it again")
-    return manifest, Analysis(settings)
+    return manifest, Analysis(AnalysisSettings.model_validate(tree))
 
 
 def stored_rows(
@@ -174,13 +171,15 @@ def unblind(
         FitError: the fit of the control regions fails.
     """
     manifest, case = run_case(folder)
+    if not case.settings.observed:
+        raise ConfigError(f"{folder}: the analysis has no data; add a sample with Data: true and run it again")
     kinds = dict(row.kinds) or {row.region: "signal"}
     read = [name for name, kind in kinds.items() if stage == "full" or stage == "gof" or kind != "signal"]
     fitted = [name for name in read if kinds[name] != "validation"]
     if not fitted:
         raise ConfigError(f"--stage {stage}: the analysis has no control region; see Kind of the Regions")
     counts, digests = {}, {}
-    uniform = manifest.settings["binning"]["uniform"] or case.defaults.uniform_bins
+    uniform = uniform_of(manifest, case)
     for name in read:
         table = case.regions[name].observed(progress)
         counts[name] = observed_counts(folder, row, case, name, table, uniform)
@@ -254,26 +253,35 @@ def observed_counts(
         table: its observed events.
         uniform: bins of the run's uniform binning, which decide the fine bins.
     """
-    own = case.regions[region]
-    if row.binning == "given":
-        own = own.in_bins()
-    observable = _observable(folder, row, own, region)
+    own, observable = observed_in(folder, row, case, region)
     z = np.array([[nuisance.nominal for nuisance in own.nuisances]])
     rows, folds = np.arange(len(table)), fold_of(table.kin, observable.folds)
     if region in row.cells:
         return joint_score(observable, own, table, rows, folds, z, row.cells[region]).sums[0].sum(axis=0)
-    edges = row.templates.region_edges(region)[region]
-    grid = FineGrid.holding(observable.bins if isinstance(observable, AbstractDiscreteObservable) else uniform)
+    edges, grid = row.templates.region_edges(region)[region], run_grid(observable, uniform)
     found = score(observable, own, table, rows, folds, Pairs(z, z), grid=grid)
     return found.rebin(edges)[0][0].sum(axis=0)
 
 
-def _observable(folder: Path, row: StoredTemplates, case: AbstractCase, region: str) -> AbstractObservable:
-    """Return what is observed in a region: given, or trained and stored by the run."""
-    if case.given or STRATEGIES.get(row.strategy).needs_score:
-        return given_observable(case, 1)
+def uniform_of(manifest: Manifest, case: AbstractCase) -> int:
+    """Return the number of bins of a run's uniform binning, which decide its fine bins."""
+    return int(manifest.settings["binning"]["uniform"] or case.defaults.uniform_bins)
+
+
+def observed_in(
+    folder: Path, row: StoredTemplates, case: AbstractCase, region: str
+) -> tuple[AbstractCase, AbstractObservable]:
+    """Return a region of a run and what is observed there: given, or trained and stored by the run."""
+    own = case.regions[region].in_bins() if row.binning == "given" else case.regions[region]
+    if own.given or STRATEGIES.get(row.strategy).needs_score:
+        return own, given_observable(own, 1)
     word = "" if region == row.region else f"-{file_word(region)}"
-    return load_observable(folder / "models" / f"{row.strategy}{word}-seed{row.seed}.eqx")[1]
+    return own, load_observable(folder / "models" / f"{row.strategy}{word}-seed{row.seed}.eqx")[1]
+
+
+def run_grid(observable: AbstractObservable, uniform: int) -> FineGrid:
+    """Return the fine bins of a run; `uniform` is the number of bins of its uniform binning."""
+    return FineGrid.holding(observable.bins if isinstance(observable, AbstractDiscreteObservable) else uniform)
 
 
 def _counts_path(folder: Path, row: StoredTemplates) -> Path:

@@ -87,8 +87,7 @@ class Loader:
             for action, variation in self.layout.samples:
                 if number in action.samples:
                     self._shifted(number, action, variation.anchors, variation.first, _Nominal(rows, weights, seen))
-        joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
-        return Loaded(self._table(joined, fingerprint), tuple(self.findings))
+        return Loaded(self._table(fingerprint), tuple(self.findings))
 
     def _nominal(self, number: int) -> tuple[Rows, np.ndarray, np.ndarray]:
         """Add the nominal events of a sample; return the rows, weights and features of its only or last source."""
@@ -114,24 +113,36 @@ class Loader:
             DataError: the data are missing or unusable.
         """
         for source in self.sources.data():
-            rows = self._read(source, [])
-            own = rows.values[source.weight.text]
-            if not np.all(own == 1):
-                raise DataError(
-                    f"{source.where}: {source.label} has weights other than 1; data are counted, so leave out Weight "
-                    "(or Data, if this is simulation)"
-                )
-            weights = np.zeros((len(own), len(self.terms)), np.float32)
-            weights[:, 0] = own
-            columns = self._columns(-1, source, rows)
-            if self.layout.samples:
-                columns[:, OWN : OWN + len(self.terms)] = weights
-            # A process of their own, which no variation acts on and no late cut asks again.
-            self._append(len(self.settings.processes), rows, weights, columns, source)
-        joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
-        return self._table(joined, self.sources.fingerprint())
+            self._count(source)
+        return self._table(self.sources.fingerprint())
 
-    def _table(self, joined: dict[str, np.ndarray], fingerprint: str) -> EventTable:
+    def count(self, source: Source) -> EventTable:
+        """Return the events of one source as if they were observed."""
+        self._count(source)
+        return self._table("")
+
+    def wanted(self, source: Source) -> list[Expression]:
+        """Return what is evaluated for the events of a source, beside weights."""
+        return [*self.layout.features, *map(_column, self._raw_of(source))]
+
+    def _count(self, source: Source) -> None:
+        rows = self._read(source, [])
+        own = rows.values[source.weight.text]
+        if not np.all(own == 1):
+            raise DataError(
+                f"{source.where}: {source.label} has weights other than 1; data are counted, so leave out Weight "
+                "(or Data, if this is simulation)"
+            )
+        weights = np.zeros((len(own), len(self.terms)), np.float32)
+        weights[:, 0] = own
+        columns = self._columns(-1, source, rows)
+        if self.layout.samples:
+            columns[:, OWN : OWN + len(self.terms)] = weights
+        # A process of their own, which no variation acts on and no late cut asks again.
+        self._append(len(self.settings.processes), rows, weights, columns, source)
+
+    def _table(self, fingerprint: str) -> EventTable:
+        joined = {key: np.concatenate(parts) for key, parts in self.parts.items()}
         settings, files = self.settings, list(self.sources.files)
         return EventTable(
             features=joined["features"],
@@ -157,7 +168,7 @@ class Loader:
         return [Expression(text) for text in texts]
 
     def _read(self, source: Source, more: Sequence[Expression]) -> Rows:
-        return self.read(source, [*self.layout.features, *map(_column, self._raw_of(source)), *more])
+        return self.read(source, [*self.wanted(source), *more])
 
     def _raw_of(self, source: Source) -> list[str]:
         """Return the raw columns of a source; data need not have what functions ask of simulation."""

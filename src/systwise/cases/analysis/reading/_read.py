@@ -159,10 +159,8 @@ def source_blocks(
     Raises:
         DataError: a file or column is missing or damaged; a value that counts is NaN.
     """
-    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
     wanted = list(dict.fromkeys([source.weight, *expressions]))
-    names = list(dict.fromkeys(n for e in [*wanted, *source.cut, *([number] if number else [])] for n in e.names))
-    whole = set(number.names) if number else set()
+    names, whole = columns_of(settings, source, wanted)
     read = 0
     yield Rows({e.text: np.empty(0) for e in wanted}, np.empty(0, np.int64), 0, 0.0)
     for path in source.paths:
@@ -175,21 +173,55 @@ def source_blocks(
             if limit is not None and read + count > limit:
                 count = limit - read
                 columns = {name: column[:count] for name, column in columns.items()}
-            own = _broadcast(source.weight, columns, count)
-            kept = np.ones(count, bool)
-            for part in source.cut:
-                kept &= np.broadcast_to(np.asarray(part.evaluate(columns), bool), (count,))
-            row = np.arange(read, read + count)
-            ids = (row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept]
-            columns = {name: column[kept] for name, column in columns.items()}
-            values = {
-                e.text: _defined(settings, e, _broadcast(e, columns, int(kept.sum())), path, source, row[kept])
-                for e in wanted
-            }
-            yield Rows(values, ids, count, float(np.sum(own[np.isfinite(own)])))
+            yield selected(settings, source, wanted, columns, np.arange(read, read + count), path)[0]
             read += count
             if limit is not None and read >= limit:
                 return
+
+
+def columns_of(
+    settings: AnalysisSettings, source: Source, expressions: Sequence[Expression]
+) -> tuple[list[str], set[str]]:
+    """Return the columns that a source needs, and which of them are whole numbers: those of the event id."""
+    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
+    every = [source.weight, *expressions, *source.cut, *([number] if number else [])]
+    return list(dict.fromkeys(n for e in every for n in e.names)), set(number.names) if number else set()
+
+
+def selected(
+    settings: AnalysisSettings,
+    source: Source,
+    expressions: Sequence[Expression],
+    columns: Mapping[str, np.ndarray],
+    row: np.ndarray,
+    path: Path,
+) -> tuple[Rows, np.ndarray]:
+    """Return the events of a block that pass the cut, and which these are.
+
+    Args:
+        settings: event id and mark of undefined values.
+        source: weight and cut.
+        expressions: what to evaluate, the weight among them.
+        columns: `[event]` values of the needed columns.
+        row: `[event]` place of each event in the files, its number where there is no event id.
+        path: for messages.
+
+    Raises:
+        DataError: a value that counts is NaN.
+    """
+    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
+    count = len(row)
+    own = _broadcast(source.weight, columns, count)
+    kept = np.ones(count, bool)
+    for part in source.cut:
+        kept &= np.broadcast_to(np.asarray(part.evaluate(columns), bool), (count,))
+    ids = (row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept]
+    columns = {name: column[kept] for name, column in columns.items()}
+    values = {
+        e.text: _defined(settings, e, _broadcast(e, columns, int(kept.sum())), path, source, row[kept])
+        for e in expressions
+    }
+    return Rows(values, ids, count, float(np.sum(own[np.isfinite(own)]))), kept
 
 
 def check_columns(path: Path, source: Source, names: Sequence[str]) -> None:

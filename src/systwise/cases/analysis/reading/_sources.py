@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from systwise.cases.analysis.file._nuisances import anchored_templates
 from systwise.cases.analysis.file._parts import matching
@@ -15,6 +16,7 @@ from systwise.cases.analysis.reading._layout import Layout
 from systwise.cases.analysis.reading._read import Source, find_files
 from systwise.errors import ConfigError
 from systwise.events import Expression, file_fingerprint
+from systwise.registry import suggestion
 
 
 class Sources:
@@ -80,6 +82,23 @@ class Sources:
             self._made(sample, f"data '{sample.name}'", settings.place(sample), sample.filter or region.filter, 1.0, ())
             for sample in here
         ]
+
+    def file(self, name: str, path: Path, tree: str | None) -> Source:
+        """Return a file whose events are taken as those of a sample at the nominal point, each counting once.
+
+        Raises:
+            ConfigError: there is no such sample, or it is made of others.
+        """
+        settings = self._settings
+        known = {sample.name: sample for sample in (*settings.observed, *settings.processes) if sample.estimate is None}
+        if name not in known:
+            raise ConfigError(f"sample '{name}'{suggestion(name, list(known))}: the analysis has {', '.join(known)}")
+        sample = known[name]
+        text = sample.filter or self._view.region.filter
+        cut = None if text is None else Expression(text)
+        whole = () if cut is None else (cut,)
+        self.files[str(path)] = None
+        return Source(sample, f"'{path}'", "predict", (path,), tree, Expression("1"), cut, whole)
 
     def shifted(self, number: int, action: Action, value: float, side: Template) -> Source:
         """Return the events of sample `number` at `value` of a nuisance.
