@@ -654,3 +654,66 @@ def test_the_whole_example_runs_with_all_ways_to_vary_at_once(example, tmp_path)
     assert kinds["tes"] == kinds["met_resolution"] == "detector"
     assert kinds["scale"] == "theory"
     assert kinds["lumi"] == kinds["top_cross_section"] == "norm"
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_in_its_order(tmp_path):
+    tree = {
+        "General": {"Measurement": "m", "POI": "mu", "InputPath": "."},
+        "Regions": [{"Name": "SR", "Feature": ["a"]}, {"Name": "CR", "Kind": "signl", "Features": "a"}],
+        "Samples": [{"Name": "S", "SamplePath": 3, "Wight": "w"}],
+        "NormFactors": [{"Name": "mu", "Samples": "S", "Nominal": "one"}],
+    }
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "bad.yaml")])
+    assert done.exit_code == 2
+    title, *said = done.output.removeprefix("systwise: ").strip().splitlines()
+    assert title == "6 mistakes:"
+    places = [
+        "Regions.0.Feature'",
+        "Regions.1.Kind:",
+        "Samples.0.SamplePath:",
+        "Samples.0.Wight'",
+        "Factors.0.Nominal:",
+    ]
+    places.insert(1, "Regions.1.Features")
+    assert all(any(place in line for line in said) for place in places if place != "Regions.1.Features")
+    assert [line for place in places for line in said if place in line] == sorted(said, key=said.index)
+    assert "tuple" not in done.output
+    assert "--set" not in done.output
+
+
+def test_settings_files_and_columns_are_looked_at_together(tmp_path):
+    example_events = tmp_path / "events.csv"
+    example_events.write_text("pt,mass\n1,2\n3,4\n")
+    tree = {
+        "General": {"Measurement": "m", "POI": "mu", "InputPath": str(tmp_path)},
+        "Regions": [
+            {"Name": "SR", "Features": ["pt", "mas"]},
+            {"Name": "CR", "Variable": "m_vis", "Binning": [0, 5], "Kind": "control"},
+        ],
+        "Samples": [{"Name": "S", "SamplePath": "events.csv"}, {"Name": "B", "SamplePath": "none.csv"}],
+        "NormFactors": [{"Name": "mu", "Samples": "S"}],
+        "study": {
+            "strategies": ["nominall"],
+            "true": [{"mux": 1}],
+            "significance": {"points": [{"nu": 1}]},
+            "trade_off": {"strengths": [1]},
+        },
+    }
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "bad.yaml")])
+    assert done.exit_code == 2
+    for said in (
+        "6 mistakes:",
+        "unknown strategy 'nominall'",
+        "no parameter 'mux'",
+        "'nu' is no parameter of interest",
+        "no column 'mas' for sample 'S', did you mean 'mass'",
+        "none.csv: no such file",
+        "no column 'm_vis'",
+    ):
+        assert said in done.output, said
+    # A run tells what it can without events, too.
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "bad.yaml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "3 mistakes:" in done.output

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
 
 class SystwiseError(Exception):
     """Base of all errors raised on purpose; the command line prints it as one sentence."""
@@ -21,3 +25,37 @@ class TemplateError(SystwiseError):
 
 class FitError(SystwiseError):
     """A fit was asked for that cannot be done; the message names the parameter or bin."""
+
+
+def together(messages: Sequence[str]) -> str:
+    r"""Return several complaints as one text; one alone as it is.
+
+    >>> together(["a: is missing", "a: is missing", "b: is 3"])
+    '2 mistakes:\n- a: is missing\n- b: is 3'
+    """
+    distinct = list(dict.fromkeys(messages))
+    return distinct[0] if len(distinct) == 1 else "\n- ".join([f"{len(distinct)} mistakes:", *distinct])
+
+
+@dataclasses.dataclass
+class Complaints:
+    """Gathers errors of parts that can be looked at one by one, so that all are told at once.
+
+    Attributes:
+        found: errors so far.
+    """
+
+    found: list[SystwiseError] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Keep an error that is raised inside."""
+        try:
+            yield
+        except SystwiseError as error:
+            self.found.append(error)
+
+    def tell(self) -> None:
+        """Raise what was found, as an error of the first one's kind; nothing where there is none."""
+        if self.found:
+            raise type(self.found[0])(together([str(error) for error in self.found])) from self.found[0]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-from systwise.errors import ConfigError
+from systwise.errors import ConfigError, together
 from systwise.registry import suggestion
 
 
@@ -18,6 +19,16 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+WORDS = {
+    "too_short": "must have at least {min_length} of them, has {actual_length}",
+    "too_long": "must have at most {max_length} of them, has {actual_length}",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must hold key: value pairs",
+    "model_type": "must hold key: value pairs",
+    "string_type": "must be a text",
+}
+"""What kinds of mistakes are called, where the validating library speaks of its own types."""
 
 
 def validate(kind: type[S], values: dict[str, Any], path: str = "") -> S:
@@ -29,26 +40,56 @@ def validate(kind: type[S], values: dict[str, Any], path: str = "") -> S:
         path: where these settings live, e.g. `"case"`; printed before the key.
 
     Raises:
-        ConfigError: a key is unknown or a value does not fit; the message holds the key's path.
+        ConfigError: keys are unknown or values do not fit; the message holds their paths, in the order of the values.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        places = [str(part) for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
-        key = ".".join(part for part in (path, *places) if part != "")
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(kind, first["loc"][:-1])
-            hint = suggestion(str(first["loc"][-1]), known)
-            tail = f" (known: {', '.join(known)})" if known else ""
-            raise ConfigError(f"unknown key '{key}'{hint}{tail}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "missing":
-            where = f", e.g. --set {key}=..." if path else ""
-            raise ConfigError(f"{key}: is missing; add it{where}") from None
-        if first["type"] == "value_error":
-            raise ConfigError(f"{key}: {message}") from None
-        raise ConfigError(f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}") from None
+        raise ConfigError(together([_sentence(kind, one, path) for one in _distinct(error, values)])) from None
+
+
+def _distinct(error: ValidationError, values: Any) -> list[ErrorDetails]:
+    """Return one complaint a place, in the order of the values: a value has as many as there are ways to read it."""
+    found: dict[tuple[int, ...], ErrorDetails] = {}
+    for one in error.errors():
+        place, current = [], values
+        for part in one["loc"]:
+            if isinstance(current, dict) and part in current:
+                place.append(list(current).index(part))
+            elif isinstance(current, list | tuple) and isinstance(part, int) and part < len(current):
+                place.append(part)
+            else:
+                # A key that is missing, or the name of a way to read the value.
+                place += [len(current), hash(part)] if one["type"] == "missing" and isinstance(current, dict) else []
+                break
+            current = current[part]
+        found.setdefault(tuple(place), one)
+    # What is too short because its items are wrong is mended with them.
+    return [
+        found[place]
+        for place in sorted(found)
+        if found[place]["type"] != "too_short" or not any(p[: len(place)] == place != p for p in found)
+    ]
+
+
+def _sentence(kind: type[BaseModel], error: ErrorDetails, path: str) -> str:
+    places = [str(part) for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    key = ".".join(part for part in (path, *places) if part != "")
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(kind, error["loc"][:-1])
+        hint = suggestion(str(error["loc"][-1]), known)
+        tail = f" (known: {', '.join(known)})" if known else ""
+        return f"unknown key '{key}'{hint}{tail}"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in WORDS:
+        message = WORDS[error["type"]].format(**error.get("ctx", {}))
+    if error["type"] == "missing":
+        # What a file lacks is written there.
+        where = f", e.g. --set {key}=..." if path and not path.endswith((".yaml", ".yml", ".json")) else ""
+        return f"{key}: is missing; add it{where}"
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {message[0].lower()}{message[1:]}, got {error['input']!r}"
 
 
 def _known_keys(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,10 +44,11 @@ from systwise.cases.analysis.reading._block import FileEvents
 from systwise.cases.analysis.reading._compare import Finding
 from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
 from systwise.cases.analysis.reading._load import Loader, Reader
-from systwise.cases.analysis.reading._read import read_source
+from systwise.cases.analysis.reading._read import check_columns, columns_of, read_source
 from systwise.cases.analysis.reading._sources import Sources
 from systwise.cases.analysis.reading._stored import store_of
 from systwise.cases.analysis.reading._tallies import Tallies
+from systwise.errors import Complaints, DataError
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, Expression, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 
@@ -386,6 +388,25 @@ class Analysis(AbstractCase):
         sources.data()
         read = functools.partial(read_source, self.settings, progress=progress)
         return self._loader(sources, read, tallies).observed()
+
+    def complain(self, complaints: Complaints) -> None:
+        """Look for the files of the region and the columns that they should have, and gather what is missing."""
+        sources = self._sources()
+        loader = self._loader(sources, functools.partial(read_source, self.settings), Tallies())
+        lost: dict[str, list[DataError]] = {}
+        for number, look in sources.each():
+            with complaints.gathered():
+                for source in look():
+                    more = [] if number is None else loader.weight_expressions(number)
+                    names, _ = columns_of(self.settings, source, [*loader.wanted(source), *more])
+                    for path, name in itertools.product(source.paths, names):
+                        try:
+                            check_columns(path, source, [name])
+                        except DataError as error:
+                            lost.setdefault(name, []).append(error)
+        for first, *others in lost.values():
+            text = f"{first}; {len(others)} more files lack it" if others else str(first)
+            complaints.found.append(DataError(text))
 
     def events_of(self, path: Path, sample: str, tree: str | None = None) -> FileEvents:
         """Return what this region sees of a file of events, taken as those of a sample at the nominal point.

@@ -12,7 +12,7 @@ from typing import Any
 
 from systwise.atomic import write_atomically
 from systwise.cases import Analysis, AnalysisSettings, Progress, no_progress
-from systwise.errors import ConfigError
+from systwise.errors import Complaints, ConfigError
 from systwise.optional import optional_module
 from systwise.parameters import Nuisance
 from systwise.study.config._settings import (
@@ -21,9 +21,9 @@ from systwise.study.config._settings import (
     build_strategies,
     is_analysis,
     resolve_settings,
-    true_points,
 )
 from systwise.study.plan._checked import RegionCheck, check_region
+from systwise.study.plan._plan import check_settings
 
 SCHEMA_ID = "systwise/analysis/1"
 
@@ -58,6 +58,9 @@ def check_analysis(
 ) -> AnalysisCheck:
     """Validate an analysis file, read the first events of each sample and return what was found.
 
+    What can be looked at one by one is, so that all mistakes are told at once: keys, then settings of the study, files
+    and columns, then the events of each region.
+
     Raises:
         ConfigError: the file has a mistake.
         DataError: the events are missing or unusable.
@@ -66,19 +69,26 @@ def check_analysis(
         raise ConfigError(f"{path}: is no analysis file; give one that ends in .yaml")
     settings = resolve_settings(path, overrides=overrides)
     case = build_case(path, settings)
-    strategies = build_strategies(case, settings)
-    true_points(case, settings)
     if not isinstance(case, Analysis):
         raise TypeError(f"{path} made a {type(case).__name__}")
-    checks = tuple(check_region(region, events, progress) for region in case.regions.values())
+    complaints = Complaints()
+    check_settings(case, settings, complaints)
+    for region in case.regions.values():
+        region.complain(complaints)
+    complaints.tell()
+    checks = []
+    for region in case.regions.values():
+        with complaints.gathered():
+            checks.append(check_region(region, events, progress))
+    complaints.tell()
     return AnalysisCheck(
         case.title,
-        checks,
+        tuple(checks),
         events,
         case.formulas,
         case.nuisances,
         case.ways,
-        tuple(strategy.name for strategy in strategies),
+        tuple(strategy.name for strategy in build_strategies(case, settings)),
         tuple(
             dict.fromkeys(note if len(checks) == 1 else f"{one.name}: {note}" for one in checks for note in one.notes)
         ),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from systwise.cases import AbstractCase, Progress
-from systwise.errors import ConfigError
+from systwise.errors import Complaints, ConfigError
 from systwise.events import EventStore, EventTable, Split, check_events, split_events, whole
 from systwise.learn import AbstractStrategy, Checkpoints, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation, Nuisance
@@ -145,6 +145,20 @@ class Plan:
         return np.stack([self._yields[key] for key in keys])
 
 
+def check_settings(case: AbstractCase, settings: StudySettings, complaints: Complaints) -> None:
+    """Gather what is wrong with the settings of a study of a case, before any event is touched."""
+    with complaints.gathered():
+        trade_off_strategies(build_strategies(case, settings), settings.trade_off)
+    for look in (
+        lambda: true_points(case, settings),
+        lambda: Hypotheses(_significance(case, settings), case.components),
+        lambda: _grid(case, settings),
+        lambda: correlated(case.constraints, settings.fit.correlations),
+    ):
+        with complaints.gathered():
+            look()
+
+
 def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoints: Checkpoints | None = None) -> Plan:
     """Validate all settings first, then load, check and split the events.
 
@@ -158,13 +172,10 @@ def make_plan(name: str, settings: StudySettings, progress: Progress, checkpoint
         ConfigError: a setting is wrong; no event has been touched yet.
         DataError: the events are unusable.
     """
-    case = build_case(name, settings)
-    strategies = build_strategies(case, settings)
-    trade_off_strategies(strategies, settings.trade_off)  # refuses a scan of nothing before events are loaded
-    points = true_points(case, settings)
-    Hypotheses(_significance(case, settings), case.components)  # refuses names that are no parameters of interest
-    grid = _grid(case, settings)
-    correlated(case.constraints, settings.fit.correlations)
+    case, complaints = build_case(name, settings), Complaints()
+    check_settings(case, settings, complaints)
+    complaints.tell()
+    strategies, points, grid = build_strategies(case, settings), true_points(case, settings), _grid(case, settings)
     nuisances = tuple(n.with_anchors(n.nominal, *(p[n.name] for p in points), *(grid or ())) for n in case.nuisances)
 
     def of(region: AbstractCase, others: Mapping[str, Plan]) -> Plan:

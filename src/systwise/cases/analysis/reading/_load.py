@@ -95,7 +95,7 @@ class Loader:
         total = 0.0
         for source in self.sources.nominal(number):
             estimated = self.settings.processes[number].estimate is not None
-            rows = self._read(source, [] if estimated else self._weight_expressions(number))
+            rows = self._read(source, [] if estimated else self.weight_expressions(number))
             weights = self._scaled(number, rows, source)
             columns = self._columns(number, source, rows, shifted=estimated)
             if self.layout.samples:
@@ -159,7 +159,7 @@ class Loader:
             notes=tuple(dict.fromkeys(self.warnings)),
         )
 
-    def _weight_expressions(self, number: int) -> list[Expression]:
+    def weight_expressions(self, number: int) -> list[Expression]:
         """Return the weights that variations and components need, of those that the files have."""
         texts = [t.weight for t in self.terms if t.sample == number and t.weight is not None]
         for action, _ in self.layout.weights:
@@ -286,7 +286,7 @@ class Loader:
             present = set(column_names(source.paths[0], source.tree))
             more = [
                 e
-                for e in self._weight_expressions(number)
+                for e in self.weight_expressions(number)
                 if all(n in present or base_name(n) in present for n in e.names)
             ]
             rows = self._read(source, more)

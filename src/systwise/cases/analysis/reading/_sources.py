@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from systwise.cases.analysis.file._nuisances import anchored_templates
@@ -116,14 +117,20 @@ class Sources:
         Raises:
             DataError: a file is missing.
         """
-        found: list[Source] = []
+        return [source for _, look in self.each() for source in look()]
+
+    def each(self) -> Iterator[tuple[int | None, Callable[[], list[Source]]]]:
+        """Yield what looks up the events of a sample (see `all`), with its number for the nominal ones."""
         for number in self._view.samples:
-            found += self.nominal(number)
+            yield number, functools.partial(self.nominal, number)
             for action, _ in self._layout.samples:
                 if number in action.samples:
-                    sides = anchored_templates(action.entry).items()
-                    found += [self.shifted(number, action, v, side) for v, side in sides if not side.symmetrize]
-        return found
+                    for value, side in anchored_templates(action.entry).items():
+                        if not side.symmetrize:
+                            yield None, functools.partial(self._one_shifted, number, action, value, side)
+
+    def _one_shifted(self, number: int, action: Action, value: float, side: Template) -> list[Source]:
+        return [self.shifted(number, action, value, side)]
 
     def fingerprint(self) -> str:
         """Return a digest of region, settings, the functions' source and the content of files that were looked up."""
