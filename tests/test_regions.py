@@ -18,6 +18,7 @@ from systwise.cases import Analysis, AnalysisSettings
 from systwise.cli import app
 from systwise.fit import Model, asimov, fit
 from systwise.parameters import Components, GaussianConstraint, Nuisance
+from systwise.report.figures._measurement import yield_figure
 from systwise.study import Manifest, Results, StoredTemplates, build_case, build_strategies, resolve_settings
 
 pytestmark = [
@@ -294,6 +295,7 @@ def test_an_estimate_is_data_in_another_selection_less_simulation(inputs):
 def trained(inputs) -> Path:
     """A run with a trained, a given and a validation region, unblinded."""
     tree = analysis()
+    tree["General"]["Label"] = "1 fb$^{-1}$ (8 TeV)"
     tree["Regions"][0]["Features"] = ["mass", "other"]
     tree["Regions"].append(
         {"Name": "middle", "Kind": "validation", "Variable": "other", "Binning": [-5, 0, 5], "Filter": "same == 1"}
@@ -341,6 +343,27 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
         assert measured[name].estimate == pytest.approx(again.estimate if again.minimum_found else None, rel=1e-9)
     control = call("unblind", trained, "--stage", "control", "--strategies", "nominal")
     assert "middle" in control.output
+
+
+def test_figures_of_data_have_the_variable_in_its_unit_and_the_analyst_s_label(trained):
+    others = {"control": ["mass", EDGES[:3]], "middle": ["other", [-5, 0, 5]]}
+    for name, axes in (
+        ("column-fixed-given", {"signal": ["mass", EDGES], **others}),
+        ("nominal-fixed-optimised", others),
+    ):
+        origin = json.loads((trained / "unblinded" / f"{name}-full" / "measurement.json").read_text())["origin"]
+        assert origin["axes"] == axes
+        assert origin["label"] == "1 fb$^{-1}$ (8 TeV)"
+    row = StoredTemplates.load(trained / "templates" / "column-fixed-given-seed0.npz")
+    yields = prefit_yields(row.fitted.model())
+    main, ratio = yield_figure(yields, yields, "signal", ("mass [GeV]", EDGES), "1 fb").axes
+    assert ratio.get_xlabel() == "mass [GeV]"
+    assert ratio.get_xlim() == (0, 100)
+    assert [main.get_title(loc=place) for place in ("left", "right")] == ["signal", "1 fb"]
+    # Without either: numbers of bins.
+    main, ratio = yield_figure(yields, yields, "signal").axes
+    assert ratio.get_xlabel() == "bin"
+    assert ratio.get_xlim() == (0.5, 4.5)
 
 
 def columns(path: Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mplhep
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,18 +20,26 @@ MOST = 20
 """Nuisances in the ranking, and parameters in the matrix."""
 
 
-def yield_figure(before: Yields, after: Yields, region: str) -> Figure:
+def yield_figure(
+    before: Yields,
+    after: Yields,
+    region: str,
+    axis: tuple[str, Sequence[float]] | None = None,
+    label: str = "",
+) -> Figure:
     """Draw one region: samples after the fit stacked, their uncertainty as a band, the data, and the ratio to it.
 
     Args:
         before: yields before the fit, whose total is a dashed line.
         after: yields after it, with the data.
         region: its name.
+        axis: label and edges of its variable; None: the number of the bin.
+        label: at the top right, in general luminosity and energy.
     """
     bins = after.regions[region]
     total, error = after.total[bins], after.total_error[bins]
     count = len(total)
-    edges = np.arange(count + 1) + 0.5
+    edges = np.arange(count + 1) + 0.5 if axis is None else np.asarray(axis[1], np.float64)
     figure, axes = grid(
         2,
         1,
@@ -52,7 +62,7 @@ def yield_figure(before: Yields, after: Yields, region: str) -> Figure:
     main.stairs(before.total[bins], edges, color="k", linestyle=":", linewidth=1.2, label="before the fit")
     ratio.fill_between(edges, *_steps(1 - error / total, 1 + error / total), **band)
     ratio.axhline(1, color="k", linewidth=0.8)
-    centres = np.arange(count) + 1
+    centres = (edges[1:] + edges[:-1]) / 2
     if after.observed is not None:
         counts = after.observed[bins]
         bars = np.sqrt(counts)
@@ -62,12 +72,14 @@ def yield_figure(before: Yields, after: Yields, region: str) -> Figure:
         reach = 1.2 * np.max(np.concatenate([np.abs(counts / total - 1) + bars / total, error / total]))
         ratio.set_ylim(1 - min(reach, 1.0), 1 + min(reach, 2.0))
     main.set_ylim(0, 1.15 * np.max(total + np.sqrt(total)))
-    main.set_ylabel("events")
-    main.set_title(region)
+    main.set_ylabel("events" if axis is None else "events in the bin")
+    main.set_title(region, loc="left" if label else "center")
+    if label:
+        main.set_title(label, loc="right", fontsize=10)
     ratio.set_ylabel("data / fit")
-    ratio.set_xlabel("bin")
+    ratio.set_xlabel("bin" if axis is None else axis[0])
     ratio.set_xlim(edges[0], edges[-1])
-    ratio.locator_params(axis="x", integer=True)
+    ratio.locator_params(axis="x", integer=axis is None)
     handles, names = main.get_legend_handles_labels()
     handles.append(Patch(facecolor="k", alpha=0.25, hatch="////", linewidth=0))
     figure.legend(handles, [*names, "uncertainty"], loc="upper center", ncols=4, fontsize=9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -31,6 +31,8 @@ class Origin:
         digest: its SHA-256.
         settings: all choices that decide a number.
         versions: of Python and packages.
+        axes: label and edges of the variable in regions that show one in its own bins.
+        label: text above figures of data, such as luminosity and energy.
     """
 
     title: str
@@ -39,6 +41,8 @@ class Origin:
     digest: str
     settings: Mapping[str, object]
     versions: Mapping[str, str]
+    axes: Mapping[str, tuple[str, Sequence[float]]] = dataclasses.field(default_factory=dict)
+    label: str = ""
 
 
 def write_measurement(measured: Measurement, origin: Origin, folder: Path) -> Path:
@@ -62,7 +66,7 @@ def write_measurement(measured: Measurement, origin: Origin, folder: Path) -> Pa
             "origin": origin,
             "answers": measurement_answers(measured),
             "cautions": measurement_cautions(measured),
-            "drawings": _draw(measured, folder / FIGURES),
+            "drawings": _draw(measured, origin, folder / FIGURES),
             "settings": json.dumps(dict(origin.settings), indent=2),
             "significant": significant,
         },
@@ -129,7 +133,7 @@ def _way(toys: bool) -> str:
     return "pseudo-experiments" if toys else "asymptotic"
 
 
-def _draw(measured: Measurement, folder: Path) -> list[Drawing]:
+def _draw(measured: Measurement, origin: Origin, folder: Path) -> list[Drawing]:
     """Write the figures that there are."""
     drawings: list[Drawing] = []
 
@@ -145,7 +149,7 @@ def _draw(measured: Measurement, folder: Path) -> list[Drawing]:
                     f"Region {region} after the fit",
                     "Expected yields at the best fit, stacked, with their uncertainty as a hatched band (with the "
                     "correlations of all parameters); dotted: the total before the fit. Bars of the data are √n.",
-                    yield_figure(measured.prefit, measured.postfit, region),
+                    yield_figure(measured.prefit, measured.postfit, region, origin.axes.get(region), origin.label),
                 )
         if measured.impacts is not None and measured.pulls is not None:
             add(

@@ -29,6 +29,8 @@ def write_unblinded(one: Unblinded, folder: Path, command: str) -> Path | None:
             ", ".join(digest[:16] for digest in one.digests.values()),
             {"strategy": row.strategy, "observable": row.observable, "binning": row.binning, "seed": row.seed},
             versions(),
+            one.axes,
+            one.label,
         )
         return write_measurement(one.measured, origin, target)
     record = {

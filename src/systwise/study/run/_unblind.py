@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,18 @@ PREFERRED = ("joint", "given", "optimised", "uniform")
 """Binnings of a strategy, the one that is looked at first."""
 
 
+class Axis(NamedTuple):
+    """The axis of a region's bins.
+
+    Attributes:
+        label: with unit.
+        edges: in this unit.
+    """
+
+    label: str
+    edges: tuple[float, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Unblinded:
     """What a stage showed of one observable; None where the stage does not show it.
@@ -70,6 +82,8 @@ class Unblinded:
         measured: everything about the measurement, in stage `full`.
         offset: what was added to the parameter of interest to hide it; None where it is not hidden.
         digests: of the observed events by region.
+        axes: label and edges of the variable in regions that show one in its own bins.
+        label: text above figures of data.
     """
 
     stage: Stage
@@ -83,6 +97,8 @@ class Unblinded:
     measured: Measurement | None
     offset: float | None
     digests: Mapping[str, str]
+    axes: Mapping[str, Axis] = dataclasses.field(default_factory=dict)
+    label: str = ""
 
 
 def run_case(folder: Path) -> tuple[Manifest, Analysis]:
@@ -216,6 +232,8 @@ def unblind(
         measured,
         offset,
         digests,
+        _axes(row, case),
+        case.settings.general.label,
     )
     look = Look(
         stage=stage,
@@ -261,6 +279,18 @@ def observed_counts(
     edges, grid = row.templates.region_edges(region)[region], run_grid(observable, uniform)
     found = score(observable, own, table, rows, folds, Pairs(z, z), grid=grid)
     return found.rebin(edges)[0][0].sum(axis=0)
+
+
+def _axes(row: StoredTemplates, case: Analysis) -> dict[str, Axis]:
+    """Return label and edges of each region whose bins are those of a given variable."""
+    found = {}
+    for name, edges in row.templates.region_edges(row.region).items():
+        region = case.regions[name]
+        given = region.score_edges
+        if given is not None and len(given) == len(edges) and (region.given or row.binning == "given"):
+            variable = region.settings.regions[list(case.regions).index(name)].variable or name
+            found[name] = Axis(region.label(variable), given)
+    return found
 
 
 def uniform_of(manifest: Manifest, case: AbstractCase) -> int:

@@ -19,6 +19,8 @@ class General(Part):
     """Name of the measurement, for tables and the output folder."""
     poi: Words = Field(("mu",), alias="POI", min_length=1)
     """Parameters of interest, among the NormFactors; the first one is measured, the others are profiled."""
+    label: str = ""
+    """Text above figures of data, in general luminosity and energy, such as `11.5 fb$^{-1}$ (8 TeV)`."""
     input_path: str = "."
     """Folder of the files, relative to this file; `{SamplePath}` in it stands for the file of a sample."""
     histogram_folder: str | None = None
