@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from systwise.cases import Analysis, AnalysisSettings
 from systwise.cli import app
-from systwise.fit import Model, asimov, fit
+from systwise.fit import Model, asimov, fit, prefit_yields
 from systwise.parameters import Components, GaussianConstraint, Nuisance
 from systwise.report.figures._measurement import yield_figure
 from systwise.study import Manifest, Results, StoredTemplates, build_case, build_strategies, resolve_settings
@@ -364,6 +364,64 @@ def test_figures_of_data_have_the_variable_in_its_unit_and_the_analyst_s_label(t
     main, ratio = yield_figure(yields, yields, "signal").axes
     assert ratio.get_xlabel() == "bin"
     assert ratio.get_xlim() == (0.5, 4.5)
+
+
+COUNTS = {"A": 260, "B": 400, "C": 300, "D": 600}
+
+
+@pytest.fixture(scope="module")
+def abcd(inputs) -> Path:
+    """A background of two independent cuts, told by three control regions: free factors that act in some of them."""
+    place = {"A": (1, 1), "B": (1, 0), "C": (0, 1), "D": (0, 0)}
+
+    def flat(counts: dict[str, int]) -> dict[str, np.ndarray]:
+        rows = np.array([place[name] for name, count in counts.items() for _ in range(count)], float)
+        return {"isolated": rows[:, 0], "opposite": rows[:, 1], "x": np.full(len(rows), 0.5)}
+
+    with uproot.recreate(inputs / "abcd.root") as file:
+        tree_of(file, "data", flat(COUNTS))
+        tree_of(file, "signal", flat({"A": 500}))
+        tree_of(file, "multijet", flat(dict.fromkeys("ABCD", 100)))
+    region = {"Variable": "x", "Binning": [0, 1]}
+    tree = {
+        "General": {"Measurement": "abcd", "POI": "mu", "InputPath": "."},
+        "Regions": [
+            {"Name": name, **region, "Kind": kind, "Filter": f"(isolated == {a}) & (opposite == {b})"}
+            for (name, (a, b)), kind in zip(place.items(), ["signal", "control", "control", "control"], strict=True)
+        ],
+        "Samples": [
+            {"Name": "Data", "Tree": "data", "SamplePath": "abcd.root", "Data": True},
+            {"Name": "S", "Tree": "signal", "SamplePath": "abcd.root", "Weight": "0.1", "Regions": "A"},
+            # Any number of events a region: what counts are the factors.
+            {"Name": "multijet", "Tree": "multijet", "SamplePath": "abcd.root"},
+        ],
+        "NormFactors": [
+            {"Name": "mu", "Samples": "S", "Nominal": 1, "Bounds": [-20, 20]},
+            {"Name": "multijet_D", "Samples": "multijet", "Nominal": 1, "Bounds": [0, 100]},
+            {"Name": "isolated_over_not", "Samples": "multijet", "Regions": ["A", "B"], "Bounds": [0, 10]},
+            {"Name": "opposite_over_same", "Samples": "multijet", "Regions": ["A", "C"], "Bounds": [0, 10]},
+        ],
+        "study": {"true": [{}], "inference": {"points": "none"}},
+    }
+    os.environ["SYSTWISE_CACHE"] = str(inputs / "cache")
+    for words in (("run", write(inputs, tree, "abcd.yaml"), "--out"), ("unblind", "--stage", "full")):
+        done = call(*words, inputs / "abcd")
+        assert done.exit_code == 0, done.output
+    return inputs / "abcd"
+
+
+def test_abcd_with_free_factors_is_the_closed_form(abcd):
+    """mu = (A - B C / D) / s, and its variance adds A and (B C / D)^2 (1/B + 1/C + 1/D)."""
+    (measured,) = Results.load(abcd / "results.json").observed
+    a, b, c, d = (float(COUNTS[name]) for name in "ABCD")
+    background = b * c / d
+    assert measured.estimate == pytest.approx((a - background) / 50, rel=1e-4)
+    variance = a + background**2 * (1 / b + 1 / c + 1 / d)
+    assert measured.sigma == pytest.approx(np.sqrt(variance) / 50, rel=0.01)
+    found = json.loads((abcd / "unblinded" / "column-fixed-given-full" / "measurement.json").read_text())
+    best = found["result"]["estimates"]
+    wanted = {"multijet_D": d / 100, "isolated_over_not": b / d, "opposite_over_same": c / d}
+    assert {name: best[name] for name in wanted} == pytest.approx(wanted, rel=1e-4)
 
 
 def columns(path: Path) -> dict[str, np.ndarray]:
