@@ -91,7 +91,14 @@ def analysis() -> dict:
         ],
         "Samples": [
             {"Name": "Data", "Tree": "observed", "SamplePath": "data.root", "Data": True},
-            {"Name": "S", "Tree": "signal", "SamplePath": "prediction.root", "Weight": "w", "Regions": "signal"},
+            {
+                "Name": "S",
+                "Tree": "signal",
+                "SamplePath": "prediction.root",
+                "Weight": "w",
+                "Regions": "signal",
+                "DisableStaterror": True,
+            },
             {"Name": "B", "Tree": "background", "SamplePath": "prediction.root", "Weight": "w"},
         ],
         "Systematics": [
@@ -114,6 +121,7 @@ def analysis() -> dict:
                 "Type": "NormPlusShape",
                 "Up": {"Weight": "w_up"},
                 "Down": {"Weight": "w_down"},
+                "Smoothing": {"Algorithm": "353QH, twice"},
             },
             {
                 "Name": "extrapolation",
@@ -511,7 +519,10 @@ BAD = {
         change("Systematics", 1, "Up", {"SamplePath": "prediction.root", "Tree": "shifted", "Normalization": 0.1}),
         "Normalization beside other events or weights would be ignored",
     ),
-    "smoothing": (change("Systematics", 1, "Smoothing", {"Algorithm": "353QH, twice"}), "Smoothing is not done here"),
+    "smoothing": (
+        change("Systematics", 1, "Smoothing", {"Algorithm": "loess"}),
+        "should be '353QH, twice', got 'loess'",
+    ),
     "parameter in one region": (change("NormFactors", 0, "Regions", "signal"), "acts in all regions"),
     "estimate without data": (
         lambda tree: tree.update(

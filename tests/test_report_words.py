@@ -9,25 +9,17 @@ import pytest
 from rich.console import Console
 
 import report_fixtures as invented
-from systwise.report import (
-    _coverage,
-    _events_figures,
-    _html,
-    _numbers,
-    _ratio_figure,
-    _rows,
-    _style,
-    caveats,
-    headline,
-    summary_table,
-    toy_table,
-)
+from systwise.report import caveats, headline, summary_table, toy_table
+from systwise.report.figures import _style, events, ratios
+from systwise.report.page import _html
+from systwise.report.tables import _coverage, _rows
 from systwise.report.tables._coverage import judged_toys
 from systwise.report.tables._rows import entries, true_points
+from systwise.report.text import _numbers
 from systwise.study.records._results import NuisanceRecord, Results
 
 
-@pytest.mark.parametrize("module", [_numbers, _html, _events_figures, _style, _rows, _coverage, _ratio_figure])
+@pytest.mark.parametrize("module", [_numbers, _html, events, _style, _rows, _coverage, ratios])
 def test_examples(module: object) -> None:
     outcome = doctest.testmod(module)  # type: ignore[arg-type]
     assert outcome.attempted > 0

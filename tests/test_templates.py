@@ -1,5 +1,7 @@
 """Templates: shapes, scales, variances, and refusal of empty bins."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,15 @@ from systwise.parameters import Components, Nuisance, signal_strength, uniform_a
 from systwise.templates import (
     FineGrid,
     ScoreTable,
+    Templates,
     anchor_pairs,
     auc,
     background_mask,
     build_templates,
     effective_counts,
     score,
+    smooth_353qh_twice,
+    smooth_templates,
     uniform_edges,
     yields,
 )
@@ -150,3 +155,43 @@ def test_effective_counts_are_those_of_the_poorest_required_sum():
     squares = np.array([[4.0, 0.0], [1.0, 4.0]])
     # Background: 9/1 and 4/4; total: 49/5 and 4/4.
     np.testing.assert_allclose(effective_counts(sums, squares, signal_strength()), [9, 1])
+
+
+def test_running_medians_are_those_of_cabinetry():
+    smooth = pytest.importorskip("cabinetry.smooth")
+    draw = np.random.default_rng(0)
+    for bins in range(3, 25):
+        for values in (draw.normal(1, 0.3, bins), draw.integers(0, 4, bins).astype(float), draw.normal(0, 1, bins)):
+            wanted = np.asarray(smooth.smooth_353qh_twice(values.copy()))
+            np.testing.assert_allclose(smooth_353qh_twice(values), wanted, atol=1e-12)
+    np.testing.assert_array_equal(smooth_353qh_twice(np.array([3.0, 1.0])), [3.0, 1.0])
+
+
+def test_smoothing_keeps_totals_and_what_was_not_chosen():
+    base = np.array([[40.0, 30, 20, 10, 5], [4, 3, 2, 1, 1]])
+    noise = np.array([1.0, 1.3, 0.8, 1.2, 0.9])
+    counts = np.stack([base * 0.9, base, base * noise])
+    templates = Templates(
+        edges=np.linspace(0, 1, 6),
+        nuisances=("jes",),
+        component_names=("b", "s"),
+        anchors=(np.array([-1.0, 0.0, 1.0]),),
+        counts=(counts,),
+        variances=(counts,),
+        moving=False,
+        true_points=np.zeros((0, 1)),
+        truth=np.zeros((0, 2, 5)),
+        at_true=(),
+    )
+    nuisances = [Nuisance("jes", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))]
+    (found,) = smooth_templates(templates, nuisances, {"jes": {"b"}}).counts
+    np.testing.assert_allclose(found.sum(axis=2), counts.sum(axis=2), rtol=1e-12)
+    np.testing.assert_array_equal(found[:, 1], counts[:, 1])
+    np.testing.assert_array_equal(found[1], counts[1])
+    np.testing.assert_allclose(found[0], counts[0], rtol=1e-12)
+    wanted = smooth_353qh_twice(noise) * base[0]
+    np.testing.assert_allclose(found[2, 0], wanted * counts[2, 0].sum() / wanted.sum(), rtol=1e-12)
+    assert np.ptp(found[2, 0] / base[0]) < 0.5 * np.ptp(noise)
+    np.testing.assert_array_equal(smooth_templates(templates, nuisances, {}).counts[0], counts)
+    bare = dataclasses.replace(templates, nuisances=(), anchors=(), counts=(base,), variances=(base,))
+    assert smooth_templates(bare, [], {"jes": {"b"}}) is bare

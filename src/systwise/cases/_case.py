@@ -189,6 +189,16 @@ class AbstractCase(abc.ABC):
         return ()
 
     @property
+    def exact(self) -> tuple[str, ...]:
+        """Names of the components whose limited simulation is no uncertainty."""
+        return ()
+
+    @property
+    def smoothed(self) -> Mapping[str, frozenset[str]]:
+        """Components whose templates are smoothed in this region, by nuisance."""
+        return {}
+
+    @property
     def mirrored(self) -> Mapping[str, int]:
         """Nuisances of which one side is the mirror image of the other, with the sign of that side."""
         return {}

@@ -26,6 +26,7 @@ from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._regions import join_templates, restrict_templates
+from systwise.templates._running_medians import smooth_353qh_twice, smooth_templates
 from systwise.templates._score_table import ScoreTable
 from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
@@ -61,6 +62,8 @@ __all__ = [
     "restrict_templates",
     "score",
     "signal_quantiles",
+    "smooth_353qh_twice",
+    "smooth_templates",
     "spread_anchors",
     "uniform_edges",
     "yields",

@@ -27,6 +27,7 @@ from systwise.cases.analysis._functions import (
 from systwise.cases.analysis._star import Star, build_star
 from systwise.cases.analysis.file._formula import monomial
 from systwise.cases.analysis.file._nuisances import build_constraints, build_nuisances
+from systwise.cases.analysis.file._parts import matching
 from systwise.cases.analysis.file._settings import AnalysisSettings
 from systwise.cases.analysis.file._structure import (
     Action,
@@ -159,6 +160,30 @@ class Analysis(AbstractCase):
         other = copy.copy(self)
         other._binned = self.view.region.binning is not None
         return other
+
+    @functools.cached_property
+    def exact(self) -> tuple[str, ...]:
+        """Components of samples with DisableStaterror."""
+        free = {number for number, sample in enumerate(self.settings.processes) if sample.disable_staterror}
+        return tuple(term.name for term in self.terms if term.sample in free)
+
+    @functools.cached_property
+    def smoothed(self) -> Mapping[str, frozenset[str]]:
+        """Components whose templates are smoothed in this region, by nuisance."""
+        settings = self.settings
+        names = [sample.name for sample in settings.processes]
+        found: dict[str, set[str]] = {}
+        for number, entry in enumerate(settings.systematics):
+            if entry.smoothing is None:
+                continue
+            where = f"Systematics.{number}.Smoothing"
+            if self.region not in settings.in_regions(entry.smoothing.regions, f"{where}.Regions"):
+                continue
+            asked = entry.smoothing.samples
+            chosen = names if asked is None else matching(asked, names, f"{where}.Samples", "sample")
+            own = {term.name for term in self.terms if names[term.sample] in chosen}
+            found.setdefault(entry.name, set()).update(own)
+        return {name: frozenset(components) for name, components in found.items()}
 
     @property
     def kind(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from systwise.cases import Progress
 from systwise.learn import AbstractObservable
-from systwise.study.measure._binned import positive_estimates
+from systwise.study.measure._binned import finished
 from systwise.study.measure._measure import Setup
 from systwise.study.measure._parts import filled
 from systwise.study.plan._plan import Plan
@@ -67,7 +67,7 @@ def anchored_setup(
         true_points=true,
         normalisations=plan.case.normalisations,
     )
-    templates, said = positive_estimates(plan, templates)
+    templates, said = finished(plan, templates)
     templates = templates.with_grid(plan.nuisances) if plan.joint_grid else templates
     setup = Setup(strategy, BINNING, seed, points, templates, None, binning)
     return setup, [f"{strategy}, anchored: {each}" for each in [*([warning] if warning else []), *said]]

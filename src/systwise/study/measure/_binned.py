@@ -12,7 +12,7 @@ from systwise.study.measure._binning import choose_edges, uniform_bins
 from systwise.study.measure._measure import Setup
 from systwise.study.measure._parts import scored
 from systwise.study.plan._plan import Plan
-from systwise.templates import FineGrid, Templates, anchor_pairs, build_templates, grid_points
+from systwise.templates import FineGrid, Templates, anchor_pairs, build_templates, grid_points, smooth_templates
 
 
 def own_bins(observable: AbstractObservable) -> int | None:
@@ -30,9 +30,14 @@ def moves(plan: Plan, observable: AbstractObservable) -> bool:
     return observable.moving and any(nuisance.kind != "norm" for nuisance in plan.nuisances)
 
 
-def positive_estimates(plan: Plan, templates: Templates) -> tuple[Templates, list[str]]:
-    """Return the templates with zero where a sample made of data less simulation is negative, and how much that was."""
+def finished(plan: Plan, templates: Templates) -> tuple[Templates, list[str]]:
+    """Return the templates as they are fitted, with warnings.
+
+    Zero where a sample made of data less simulation is negative, and how much that was; no variance where the limited
+    size of a sample shall be no uncertainty.
+    """
     names = templates.component_names
+    known = np.array([name in plan.case.exact for name in names])[:, None]
     chosen = np.array([name in plan.case.estimated for name in names])
     nominal = templates.truth[0] if len(templates.truth) else templates.counts[0][0]
     below = np.minimum(nominal, 0) * chosen[:, None]
@@ -49,6 +54,7 @@ def positive_estimates(plan: Plan, templates: Templates) -> tuple[Templates, lis
         dataclasses.replace(
             templates,
             counts=tuple(map(raised, templates.counts)),
+            variances=tuple(np.where(known, 0.0, variances) for variances in templates.variances),
             truth=raised(templates.truth),
             at_true=tuple(tuple(map(raised, each)) for each in templates.at_true),
             grid=None if templates.grid is None else raised(templates.grid),
@@ -87,7 +93,7 @@ def binned_setups(
         templates = build_templates(
             measuring, edges, plan.case.components, plan.nuisances, true_points=true, moving=moving
         )
-        templates, said = positive_estimates(plan, templates)
+        templates, said = finished(plan, smooth_templates(templates, plan.nuisances, plan.case.smoothed))
         warnings += [f"{strategy}, {name} binning: {warning}" for warning in said]
         templates = templates.with_grid(plan.nuisances) if joint else templates
         setups.append(Setup(strategy, name, seed, points, templates, measuring))

@@ -123,7 +123,7 @@ class Sample(Part):
     estimate: Estimate | None = None
     """Estimate the process from data in another selection, instead of SamplePath."""
     disable_staterror: bool = False
-    """cabinetry's switch for the statistical uncertainty of one sample."""
+    """Leave the statistical uncertainty of this sample's simulation out of the fit."""
     sample_path: Paths = ()
     """File or files: ROOT, parquet, HDF5 or csv; * and ? match any."""
     tree: str | None = None
@@ -149,11 +149,6 @@ class Sample(Part):
             )
         if self.data and (self.formula or self.components or self.cross_section):
             raise ValueError(f"'{self.name}': data have no Formula, Components or CrossSection; leave them out")
-        if self.disable_staterror:
-            raise ValueError(
-                f"'{self.name}': DisableStaterror of one sample is not supported; leave it out, and say whether the "
-                "simulation's statistical uncertainty is fitted with study.fit.simulation: include or off"
-            )
         return self
 
 

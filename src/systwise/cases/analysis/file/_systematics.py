@@ -39,6 +39,17 @@ class Anchor(Template):
     """The nuisance's value."""
 
 
+class Smoothing(Part):
+    """Smoothing of a systematic uncertainty's templates, relative to the nominal ones; their totals stay."""
+
+    algorithm: Literal["353QH, twice"] = "353QH, twice"
+    """Running medians and means (CERN 74-23, p. 271), as in ROOT."""
+    samples: Words | None = None
+    """Samples, names or patterns; null: all that the uncertainty acts on."""
+    regions: Words | None = None
+    """Regions, names or patterns; null: all."""
+
+
 class Systematic(Part):
     """A systematic uncertainty; several with one Name are one nuisance that acts in several ways."""
 
@@ -54,8 +65,8 @@ class Systematic(Part):
     """Regions that it acts in, names or patterns; null: all."""
     modifier_name: str | None = None
     """Name of the nuisance in place of Name: entries with one ModifierName are correlated."""
-    smoothing: dict[str, Any] | None = None
-    """cabinetry's smoothing of templates; refused, because it is not done here."""
+    smoothing: Smoothing | None = None
+    """Smooth the effect on templates in bins."""
     up: Template | None = None
     """One standard deviation up (Nominal + Width)."""
     down: Template | None = None
@@ -95,8 +106,6 @@ class Systematic(Part):
 
     @model_validator(mode="after")
     def _one_way(self) -> Systematic:
-        if self.smoothing:
-            raise ValueError(f"'{self.name}': Smoothing is not done here; leave it out, or merge bins")
         ways = {
             "Up/Down": self.up is not None or self.down is not None,
             "Anchors": bool(self.anchors),
