@@ -16,6 +16,7 @@ from systwise.templates import (
     background_mask,
     build_templates,
     effective_counts,
+    prune,
     score,
     smooth_353qh_twice,
     smooth_templates,
@@ -195,3 +196,29 @@ def test_smoothing_keeps_totals_and_what_was_not_chosen():
     np.testing.assert_array_equal(smooth_templates(templates, nuisances, {}).counts[0], counts)
     bare = dataclasses.replace(templates, nuisances=(), anchors=(), counts=(base,), variances=(base,))
     assert smooth_templates(bare, [], {"jes": {"b"}}) is bare
+
+
+def test_small_effects_are_pruned_and_counted():
+    base = np.array([[40.0, 30], [4, 0]])
+    counts = np.stack([base * [[0.99], [0.9]], base, base * [[1.02], [1.1]]])
+    templates = Templates(
+        edges=np.linspace(0, 1, 3),
+        nuisances=("jes",),
+        component_names=("b", "s"),
+        anchors=(np.array([-1.0, 0.0, 1.0]),),
+        counts=(counts,),
+        variances=(counts,),
+        moving=False,
+        true_points=np.zeros((0, 1)),
+        truth=np.zeros((0, 2, 2)),
+        at_true=(),
+    )
+    nuisances = [Nuisance("jes", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))]
+    found, left, total = prune(templates, nuisances, 0.05)
+    assert (left, total) == (["jes on b"], 2)
+    np.testing.assert_array_equal(found.counts[0][:, 0], np.tile(base[0], (3, 1)))
+    np.testing.assert_array_equal(found.counts[0][:, 1], counts[:, 1])
+    # 2 % is the largest change of b; nothing that nothing else constrains is left out; a moving score keeps all.
+    assert prune(templates, nuisances, 0.02)[1] == []
+    assert prune(templates, nuisances, 0.5, {"jes"})[1] == []
+    assert prune(dataclasses.replace(templates, moving=True), nuisances, 0.5)[1:] == ([], 0)

@@ -25,6 +25,7 @@ from systwise.templates._joint_templates import build_joint_templates, merge_spa
 from systwise.templates._joint_tree import ScoreTree
 from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
+from systwise.templates._prune import prune
 from systwise.templates._regions import join_templates, restrict_templates
 from systwise.templates._running_medians import smooth_353qh_twice, smooth_templates
 from systwise.templates._score_table import ScoreTable
@@ -59,6 +60,7 @@ __all__ = [
     "mixture_quantiles",
     "nuisance_point",
     "optimised_edges",
+    "prune",
     "restrict_templates",
     "score",
     "signal_quantiles",

@@ -63,6 +63,8 @@ class FitSettings(Settings):
     anchors), or templates at one standard deviation interpolated as HistFactory does, codes 4 and 4p (`histfactory`:
     fixed observables only). null: `histfactory` where nothing is trained in any region, as cabinetry, else
     `factorised`."""
+    prune: float = Field(0.0, ge=0, lt=1)
+    """Effects of a nuisance on a component that change no bin of a region by this fraction are left out; 0: none."""
     correlations: tuple[CorrelationSettings, ...] = ()
     """Correlations between Gaussian constraints, e.g. `[{nuisances: [tes, jes], value: 0.5}]`; none by default."""
     anchors: int | None = Field(None, ge=1)

@@ -8,11 +8,15 @@ import numpy as np
 
 from systwise.cases import Progress, relabelled
 from systwise.learn import AbstractDiscreteObservable, AbstractObservable, GivenBins
+from systwise.parameters import NoConstraint, UniformConstraint
 from systwise.study.measure._binning import choose_edges, uniform_bins
 from systwise.study.measure._measure import Setup
 from systwise.study.measure._parts import scored
 from systwise.study.plan._plan import Plan
-from systwise.templates import FineGrid, Templates, anchor_pairs, build_templates, grid_points, smooth_templates
+from systwise.templates import FineGrid, Templates, anchor_pairs, build_templates, grid_points, prune, smooth_templates
+
+NO_PRIOR = (NoConstraint, UniformConstraint)
+"""Constraints that say nothing of a nuisance."""
 
 
 def own_bins(observable: AbstractObservable) -> int | None:
@@ -33,10 +37,12 @@ def moves(plan: Plan, observable: AbstractObservable) -> bool:
 def finished(plan: Plan, templates: Templates) -> tuple[Templates, list[str]]:
     """Return the templates as they are fitted, with warnings.
 
-    Zero where a sample made of data less simulation is negative, and how much that was; no variance where the limited
-    size of a sample shall be no uncertainty.
+    Without effects that are too small to matter (`fit.prune`); zero where a sample made of data less simulation is
+    negative, and how much that was; no variance where the limited size of a sample shall be no uncertainty.
     """
-    names = templates.component_names
+    names, threshold = templates.component_names, plan.settings.fit.prune
+    free = {n.name for n in plan.nuisances} - {c.nuisance for c in plan.case.constraints if not isinstance(c, NO_PRIOR)}
+    templates, left, total = prune(templates, plan.nuisances, threshold, free)
     known = np.array([name in plan.case.exact for name in names])[:, None]
     chosen = np.array([name in plan.case.estimated for name in names])
     nominal = templates.truth[0] if len(templates.truth) else templates.counts[0][0]
@@ -46,6 +52,11 @@ def finished(plan: Plan, templates: Templates) -> tuple[Templates, list[str]]:
         f"{nominal[k].sum():.4g}; they are set to zero (fewer bins help)"
         for k in np.flatnonzero(below.any(axis=1))
     ]
+    if left:
+        warnings.append(
+            f"{len(left)} of {total} effects of nuisances on components change no bin by {100 * threshold:g} % and are "
+            f"left out: {', '.join(left)}"
+        )
 
     def raised(counts: np.ndarray) -> np.ndarray:
         return np.where(chosen[:, None], np.maximum(counts, 0), counts)
