@@ -168,12 +168,14 @@ def test_running_medians_are_those_of_cabinetry():
     np.testing.assert_array_equal(smooth_353qh_twice(np.array([3.0, 1.0])), [3.0, 1.0])
 
 
-def test_smoothing_keeps_totals_and_what_was_not_chosen():
-    base = np.array([[40.0, 30, 20, 10, 5], [4, 3, 2, 1, 1]])
-    noise = np.array([1.0, 1.3, 0.8, 1.2, 0.9])
-    counts = np.stack([base * 0.9, base, base * noise])
-    templates = Templates(
-        edges=np.linspace(0, 1, 6),
+JES = [Nuisance("jes", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))]
+
+
+def of_one_nuisance(counts: np.ndarray) -> Templates:
+    """Return templates of components b and s at -1, 0 and 1 of a nuisance, `[anchor, component, bin]`."""
+    bins = counts.shape[2]
+    return Templates(
+        edges=np.linspace(0, 1, bins + 1),
         nuisances=("jes",),
         component_names=("b", "s"),
         anchors=(np.array([-1.0, 0.0, 1.0]),),
@@ -181,11 +183,17 @@ def test_smoothing_keeps_totals_and_what_was_not_chosen():
         variances=(counts,),
         moving=False,
         true_points=np.zeros((0, 1)),
-        truth=np.zeros((0, 2, 5)),
+        truth=np.zeros((0, 2, bins)),
         at_true=(),
     )
-    nuisances = [Nuisance("jes", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))]
-    (found,) = smooth_templates(templates, nuisances, {"jes": {"b"}}).counts
+
+
+def test_smoothing_keeps_totals_and_what_was_not_chosen():
+    base = np.array([[40.0, 30, 20, 10, 5], [4, 3, 2, 1, 1]])
+    noise = np.array([1.0, 1.3, 0.8, 1.2, 0.9])
+    counts = np.stack([base * 0.9, base, base * noise])
+    templates = of_one_nuisance(counts)
+    (found,) = smooth_templates(templates, JES, {"jes": {"b"}}).counts
     np.testing.assert_allclose(found.sum(axis=2), counts.sum(axis=2), rtol=1e-12)
     np.testing.assert_array_equal(found[:, 1], counts[:, 1])
     np.testing.assert_array_equal(found[1], counts[1])
@@ -193,7 +201,7 @@ def test_smoothing_keeps_totals_and_what_was_not_chosen():
     wanted = smooth_353qh_twice(noise) * base[0]
     np.testing.assert_allclose(found[2, 0], wanted * counts[2, 0].sum() / wanted.sum(), rtol=1e-12)
     assert np.ptp(found[2, 0] / base[0]) < 0.5 * np.ptp(noise)
-    np.testing.assert_array_equal(smooth_templates(templates, nuisances, {}).counts[0], counts)
+    np.testing.assert_array_equal(smooth_templates(templates, JES, {}).counts[0], counts)
     bare = dataclasses.replace(templates, nuisances=(), anchors=(), counts=(base,), variances=(base,))
     assert smooth_templates(bare, [], {"jes": {"b"}}) is bare
 
@@ -201,24 +209,12 @@ def test_smoothing_keeps_totals_and_what_was_not_chosen():
 def test_small_effects_are_pruned_and_counted():
     base = np.array([[40.0, 30], [4, 0]])
     counts = np.stack([base * [[0.99], [0.9]], base, base * [[1.02], [1.1]]])
-    templates = Templates(
-        edges=np.linspace(0, 1, 3),
-        nuisances=("jes",),
-        component_names=("b", "s"),
-        anchors=(np.array([-1.0, 0.0, 1.0]),),
-        counts=(counts,),
-        variances=(counts,),
-        moving=False,
-        true_points=np.zeros((0, 1)),
-        truth=np.zeros((0, 2, 2)),
-        at_true=(),
-    )
-    nuisances = [Nuisance("jes", 0.0, (-1.0, 1.0), (-1.0, 1.0), (-1.0, 0.0, 1.0))]
-    found, left, total = prune(templates, nuisances, 0.05)
+    templates = of_one_nuisance(counts)
+    found, left, total = prune(templates, JES, 0.05)
     assert (left, total) == (["jes on b"], 2)
     np.testing.assert_array_equal(found.counts[0][:, 0], np.tile(base[0], (3, 1)))
     np.testing.assert_array_equal(found.counts[0][:, 1], counts[:, 1])
     # 2 % is the largest change of b; nothing that nothing else constrains is left out; a moving score keeps all.
-    assert prune(templates, nuisances, 0.02)[1] == []
-    assert prune(templates, nuisances, 0.5, {"jes"})[1] == []
-    assert prune(dataclasses.replace(templates, moving=True), nuisances, 0.5)[1:] == ([], 0)
+    assert prune(templates, JES, 0.02)[1] == []
+    assert prune(templates, JES, 0.5, {"jes"})[1] == []
+    assert prune(dataclasses.replace(templates, moving=True), JES, 0.5)[1:] == ([], 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,17 +16,15 @@ from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
 from systwise.cases.analysis._functions import (
-    FunctionVariation,
-    RateVariation,
     check_at_nominal,
     check_function,
     import_function,
     source_of,
 )
 from systwise.cases.analysis._star import Star, build_star
+from systwise.cases.analysis._variations import build_variations
 from systwise.cases.analysis.file._formula import monomial
 from systwise.cases.analysis.file._nuisances import build_constraints, build_nuisances
-from systwise.cases.analysis.file._parts import matching
 from systwise.cases.analysis.file._settings import AnalysisSettings
 from systwise.cases.analysis.file._structure import (
     Action,
@@ -37,19 +34,18 @@ from systwise.cases.analysis.file._structure import (
     build_normalisations,
     build_terms,
     freely_normalised,
-    is_rate,
-    rate_factors,
 )
 from systwise.cases.analysis.file._view import RegionView, refuse_idle
 from systwise.cases.analysis.reading._block import FileEvents
 from systwise.cases.analysis.reading._compare import Finding
 from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
 from systwise.cases.analysis.reading._load import Loader, Reader
-from systwise.cases.analysis.reading._read import check_columns, columns_of, read_source
+from systwise.cases.analysis.reading._missing import gather_missing
+from systwise.cases.analysis.reading._read import read_source
 from systwise.cases.analysis.reading._sources import Sources
 from systwise.cases.analysis.reading._stored import store_of
 from systwise.cases.analysis.reading._tallies import Tallies
-from systwise.errors import Complaints, DataError
+from systwise.errors import Complaints
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, Expression, StreamSettings
 from systwise.parameters import AbstractConstraint, Components, Normalisation, Nuisance
 
@@ -161,29 +157,15 @@ class Analysis(AbstractCase):
         other._binned = self.view.region.binning is not None
         return other
 
-    @functools.cached_property
+    @property
     def exact(self) -> tuple[str, ...]:
         """Components of samples with DisableStaterror."""
-        free = {number for number, sample in enumerate(self.settings.processes) if sample.disable_staterror}
-        return tuple(term.name for term in self.terms if term.sample in free)
+        return tuple(t.name for t in self.terms if self.settings.processes[t.sample].disable_staterror)
 
     @functools.cached_property
     def smoothed(self) -> Mapping[str, frozenset[str]]:
         """Components whose templates are smoothed in this region, by nuisance."""
-        settings = self.settings
-        names = [sample.name for sample in settings.processes]
-        found: dict[str, set[str]] = {}
-        for number, entry in enumerate(settings.systematics):
-            if entry.smoothing is None:
-                continue
-            where = f"Systematics.{number}.Smoothing"
-            if self.region not in settings.in_regions(entry.smoothing.regions, f"{where}.Regions"):
-                continue
-            asked = entry.smoothing.samples
-            chosen = names if asked is None else matching(asked, names, f"{where}.Samples", "sample")
-            own = {term.name for term in self.terms if names[term.sample] in chosen}
-            found.setdefault(entry.name, set()).update(own)
-        return {name: frozenset(components) for name, components in found.items()}
+        return self.view.smoothed(self.terms)
 
     @property
     def kind(self) -> str:
@@ -218,26 +200,7 @@ class Analysis(AbstractCase):
     @functools.cached_property
     def variations(self) -> tuple[AbstractVariation, ...]:
         """Samples, weights, rates that go with a shape, functions."""
-        rates = [
-            RateVariation(a.entry.name, a.entry.nominal, a.entry.width, *rate_factors(a.entry), a.samples)
-            for a in self.view.actions
-            if a.entry.way == "normalisation" and not is_rate(a.entry.name, self.actions)
-        ]
-        functions = [
-            FunctionVariation(
-                action.entry.name,
-                function,
-                action.samples,
-                self.layout.raw,
-                self.layout.first_raw,
-                self.layout.features,
-            )
-            for action, function in zip(self.layout.functions, self._functions, strict=True)
-        ]
-        samples, weights = (
-            [variation for _, variation in found] for found in (self.layout.samples, self.layout.weights)
-        )
-        return (*samples, *weights, *rates, *functions)
+        return build_variations(self.view, self.layout, self.actions, self._functions)
 
     @property
     def formulas(self) -> tuple[tuple[str, str], ...]:
@@ -280,15 +243,7 @@ class Analysis(AbstractCase):
     @functools.cached_property
     def _late_cuts(self) -> tuple[tuple[Expression, tuple[int, ...]], ...]:
         """Parts of the selection that depend on columns which functions move, with the processes they hold for."""
-        cuts: dict[str, list[int]] = {}
-        for number in self.view.samples:
-            text = self.view.filter_of(number)
-            if self.settings.processes[number].estimate is not None:
-                continue
-            for part in Expression(text).parts() if text is not None else ():
-                if set(part.names) & set(self._moved):
-                    cuts.setdefault(part.text, []).append(number)
-        return tuple((Expression(text), tuple(numbers)) for text, numbers in cuts.items())
+        return self.view.late_cuts(self._moved)
 
     def select(self, events: Events) -> Events:
         """Set the weights of events to zero that fail the selection after a function moved them."""
@@ -417,21 +372,8 @@ class Analysis(AbstractCase):
     def complain(self, complaints: Complaints) -> None:
         """Look for the files of the region and the columns that they should have, and gather what is missing."""
         sources = self._sources()
-        loader = self._loader(sources, functools.partial(read_source, self.settings), Tallies())
-        lost: dict[str, list[DataError]] = {}
-        for number, look in sources.each():
-            with complaints.gathered():
-                for source in look():
-                    more = [] if number is None else loader.weight_expressions(number)
-                    names, _ = columns_of(self.settings, source, [*loader.wanted(source), *more])
-                    for path, name in itertools.product(source.paths, names):
-                        try:
-                            check_columns(path, source, [name])
-                        except DataError as error:
-                            lost.setdefault(name, []).append(error)
-        for first, *others in lost.values():
-            text = f"{first}; {len(others)} more files lack it" if others else str(first)
-            complaints.found.append(DataError(text))
+        read = functools.partial(read_source, self.settings)
+        gather_missing(self.settings, sources, self._loader(sources, read, Tallies()), complaints)
 
     def events_of(self, path: Path, sample: str, tree: str | None = None) -> FileEvents:
         """Return what this region sees of a file of events, taken as those of a sample at the nominal point.

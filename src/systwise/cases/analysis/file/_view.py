@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Collection, Sequence
 
+from systwise.cases.analysis.file._parts import matching
 from systwise.cases.analysis.file._settings import AnalysisSettings, Region
-from systwise.cases.analysis.file._structure import Action, actions, chosen_samples
+from systwise.cases.analysis.file._structure import Action, Term, actions, chosen_samples
 from systwise.errors import ConfigError
 from systwise.events import Expression
 
@@ -73,6 +75,36 @@ class RegionView:
             own = sample.estimate.filter
             return own if isinstance(own, str) else own[self.name]
         return sample.filter or self.region.filter
+
+    def smoothed(self, terms: Sequence[Term]) -> dict[str, frozenset[str]]:
+        """Return the components whose templates are smoothed in the region, by nuisance.
+
+        Raises:
+            ConfigError: a sample or region is unknown.
+        """
+        names = [sample.name for sample in self.settings.processes]
+        found: dict[str, frozenset[str]] = {}
+        for number, entry in enumerate(self.settings.systematics):
+            where, smoothing = f"Systematics.{number}.Smoothing", entry.smoothing
+            if smoothing is None or self.name not in self.settings.in_regions(smoothing.regions, f"{where}.Regions"):
+                continue
+            asked = names if smoothing.samples is None else smoothing.samples
+            chosen = matching(asked, names, f"{where}.Samples", "sample")
+            own = frozenset(term.name for term in terms if names[term.sample] in chosen)
+            found[entry.name] = found.get(entry.name, frozenset()) | own
+        return found
+
+    def late_cuts(self, moved: Collection[str]) -> tuple[tuple[Expression, tuple[int, ...]], ...]:
+        """Return parts of the selection that depend on columns which functions move, with the samples they hold for."""
+        cuts: dict[str, list[int]] = {}
+        for number in self.samples:
+            text = self.filter_of(number)
+            if self.settings.processes[number].estimate is not None:
+                continue
+            for part in Expression(text).parts() if text is not None else ():
+                if set(part.names) & set(moved):
+                    cuts.setdefault(part.text, []).append(number)
+        return tuple((Expression(text), tuple(numbers)) for text, numbers in cuts.items())
 
     @property
     def given(self) -> bool:
