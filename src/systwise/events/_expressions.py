@@ -88,6 +88,12 @@ _LOGIC: dict[type[ast.AST], str] = {
     ast.Or: "logical_or",
     ast.BitOr: "logical_or",
 }
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 _QUOTED = re.compile(r"`([^`]+)`")
 
 
@@ -96,8 +102,8 @@ class Expression:
     """A formula of column names.
 
     Names may hold dots (`jet.pt`), an element of a vector (`jet_pt[0]`), or stand in backquotes where they are no
-    Python name. `&`, `|` and `~` are the logic of comparisons, which need brackets around them as in NumPy; `and`,
-    `or` and `not` need none.
+    Python name. A column of texts is compared with one: `label == "signal"`. `&`, `|` and `~` are the logic of
+    comparisons, which need brackets around them as in NumPy; `and`, `or` and `not` need none.
 
     Attributes:
         text: as written.
@@ -122,6 +128,17 @@ class Expression:
         except (SyntaxError, ValueError):
             hint = next((f"; write {words}" for sign, words in ROOT_HABITS.items() if sign in text), "")
             raise ConfigError(f"'{self.text}' is not an expression{hint}") from None
+
+    @functools.cached_property
+    def texts(self) -> frozenset[str]:
+        """Names of the columns that are compared with texts, `label == "signal"`."""
+        found = set()
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Compare):
+                sides = [node.left, *node.comparators]
+                if any(_is_text(side) for side in sides):
+                    found |= {name for side in sides if (name := self._name(side)) is not None}
+        return frozenset(found)
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
@@ -211,6 +228,11 @@ class Expression:
             children = list(node.values)
         elif isinstance(node, ast.Compare) and all(type(op) in _COMPARE for op in node.ops):
             children = [node.left, *node.comparators]
+            if any(map(_is_text, children)):
+                equal = len(node.ops) == 1 and isinstance(node.ops[0], ast.Eq | ast.NotEq)
+                if not equal or not any(self._name(child) is not None for child in children):
+                    raise ConfigError(f"'{self.text}': a text is compared with a column, by == or !=")
+                children = []
         else:
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
                 raise ConfigError(f"'{self.text}': '^' is not allowed; write ** for a power")
@@ -232,6 +254,10 @@ class Expression:
             return function(*(self._value(argument, columns, numpy) for argument in node.args))
         if isinstance(node, ast.Compare):
             values = [self._value(part, columns, numpy) for part in (node.left, *node.comparators)]
+            if any(isinstance(value, str) for value in values):
+                # Texts are compared as files are read, where columns are NumPy's.
+                same = np.asarray(values[0] == values[1], bool)
+                return same if isinstance(node.ops[0], ast.Eq) else ~same
             results = [_COMPARE[type(op)](a, b) for op, a, b in zip(node.ops, values[:-1], values[1:], strict=True)]
             return functools.reduce(numpy.logical_and, results)
         if isinstance(node, ast.BoolOp):

@@ -17,11 +17,22 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from systwise.errors import DataError
-from systwise.events._root import base_name, hdf5_blocks, hdf5_names, hdf5_rows, open_tree, root_blocks, root_names
+from systwise.events._root import (
+    base_name,
+    element,
+    hdf5_blocks,
+    hdf5_names,
+    hdf5_rows,
+    open_tree,
+    root_blocks,
+    root_names,
+    shape_remedy,
+)
 from systwise.registry import suggestion
 
 ColumnType = Literal["float32", "float64", "int64", "text"]
@@ -55,7 +66,7 @@ def read_blocks(
 
     Args:
         path: the file.
-        columns: name and type of each column to read; `name[i]` is an element of a ROOT branch of vectors.
+        columns: name and type of each column to read; `name[i]` is an element of a branch or column of vectors.
         report: called after each block.
         tree: name of the tree (ROOT) or group (HDF5); None where there is only one.
 
@@ -150,14 +161,35 @@ def file_fingerprint(path: str | Path) -> str:
 def _parquet_blocks(path: Path, columns: Mapping[str, ColumnType], report: Report) -> Iterator[pa.RecordBatch]:
     """Yield blocks of a parquet file."""
     with pa.parquet.ParquetFile(path) as file:
-        _check_names(path, columns, file.schema_arrow.names)
-        total, done = file.metadata.num_rows, 0
+        present = file.schema_arrow.names
+        places = {name: (name, None) if name in present else element(name) for name in columns}
+        _check_names(path, {branch: columns[name] for name, (branch, _) in places.items()}, present)
+        total, done, branches = file.metadata.num_rows, 0, list(dict.fromkeys(branch for branch, _ in places.values()))
         for group in range(file.num_row_groups):
             # One group at a time: over a whole file Arrow keeps the pages of all groups until the end.
-            for batch in file.iter_batches(_ROWS, row_groups=[group], columns=list(columns), use_threads=False):
-                yield _cast(path, batch, columns)
+            for batch in file.iter_batches(_ROWS, row_groups=[group], columns=branches, use_threads=False):
+                yield _cast(path, _elements(path, batch, places), columns)
                 done += batch.num_rows
                 report(f"reading {path.name}", done, total)
+
+
+def _elements(path: Path, batch: pa.RecordBatch, places: Mapping[str, tuple[str, int | None]]) -> pa.RecordBatch:
+    """Return a block with `name[i]` as a column of its own where a column holds lists, empty where they are shorter.
+
+    Raises:
+        DataError: an element of a number is asked for, or a list as a number.
+    """
+    arrays = []
+    for branch, place in places.values():
+        array = batch.column(branch)
+        lists = pa.types.is_list(array.type) or pa.types.is_large_list(array.type)
+        if lists != (place is not None):
+            raise DataError(f"{path}: branch '{branch}' {shape_remedy(branch, place)}")
+        if place is not None:
+            whole = pc.if_else(array.is_null(), pa.scalar([], array.type), array)
+            array = pc.list_slice(whole, place, place + 1, return_fixed_size_list=True).flatten()
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=list(places))
 
 
 def _other_blocks(
@@ -180,6 +212,7 @@ def _csv_blocks(path: Path, columns: Mapping[str, ColumnType], report: Report) -
     """Yield blocks of a csv file, compressed or not."""
     packed = path.suffix.lower() == ".gz"
     header = _csv_header(path, packed)
+    _hint_delimiter(path, columns, header)
     _check_names(path, columns, header)
     total = path.stat().st_size
     types = {name: _ARROW[kind] for name, kind in columns.items()}
@@ -205,6 +238,26 @@ def _csv_header(path: Path, packed: bool) -> list[str]:
     """Return the column names in the first line."""
     with gzip.open(path, "rt", newline="") if packed else path.open("rt", newline="") as file:
         return next(csv.reader(file), [])
+
+
+def _hint_delimiter(path: Path, columns: Mapping[str, ColumnType], header: list[str]) -> None:
+    """Refuse a csv file whose first line holds no names between commas, with what it seems to hold.
+
+    Raises:
+        DataError: a column is missing, and the line begins as a comment or has another delimiter.
+    """
+    first = header[0] if header else ""
+    if all(name in header for name in columns):
+        return
+    if first.startswith("#"):
+        raise DataError(f"{path}: begins with a comment, '{first[:30]}'; the first line must be the columns' names")
+    other = next((sign for sign in (";", "\t", "|", " ") if len(header) == 1 and sign in first.strip()), None)
+    if other is not None:
+        word = {"\t": "tabs", " ": "spaces"}.get(other, f"'{other}'")
+        raise DataError(f"{path}: its columns are separated by {word}; write the file with commas")
+    stripped = [name.strip() for name in header]
+    if all(name in stripped for name in columns):
+        raise DataError(f"{path}: the columns' names have spaces around them; write the first line without")
 
 
 def _check_names(path: Path, columns: Mapping[str, ColumnType], present: list[str]) -> None:

@@ -15,10 +15,11 @@ from systwise.registry import suggestion
 
 _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 ROWS = 65_536
+TREES = ("TTree", "TNtuple", "TNtupleD")
 
 
 def open_tree(path: Path, tree: str | None) -> Any:
-    """Return the TTree or RNTuple called `tree`, the only one where None.
+    """Return the TTree, TNtuple or RNTuple called `tree`, in its last cycle or in `name;1`; the only one where None.
 
     Raises:
         ConfigError: uproot is not installed.
@@ -30,12 +31,15 @@ def open_tree(path: Path, tree: str | None) -> Any:
         kinds = file.classnames(recursive=True, cycle=False)
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read as ROOT ({_first_line(error)}); check the file") from None
-    trees = [name for name, kind in kinds.items() if kind == "TTree" or "RNTuple" in kind]
+    trees = [name for name, kind in kinds.items() if kind in TREES or "RNTuple" in kind]
     if tree is None:
+        if not trees:
+            raise DataError(f"{path}: holds no tree; give a file of events")
         if len(trees) != 1:
             raise DataError(f"{path}: holds {len(trees)} trees ({', '.join(trees)}); say which one with Tree")
         tree = trees[0]
-    if tree not in trees:
+    tree = tree.lstrip("/")
+    if tree.partition(";")[0] not in trees:
         raise DataError(f"{path}: no tree '{tree}'{suggestion(tree, trees)} (it has {', '.join(trees) or 'none'})")
     return file[tree]
 
@@ -55,7 +59,7 @@ def root_blocks(path: Path, names: list[str], tree: str | None) -> Iterator[tupl
     """
     found = open_tree(path, tree)
     present = set(found.keys())
-    wanted = {name: (name, None) if name in present else _element(name) for name in names}
+    wanted = {name: (name, None) if name in present else element(name) for name in names}
     branches = list(dict.fromkeys(branch for branch, _ in wanted.values()))
     for block in found.iterate(branches, library="ak", step_size=ROWS):
         yield (
@@ -126,25 +130,36 @@ def base_name(name: str) -> str:
     >>> base_name("jet_pt[0]")
     'jet_pt'
     """
-    return _element(name)[0]
+    return element(name)[0]
 
 
-def _element(name: str) -> tuple[str, int | None]:
+def element(name: str) -> tuple[str, int | None]:
     found = _ELEMENT.fullmatch(name)
     return (found[1], int(found[2])) if found else (name, None)
 
 
 def _flat(path: Path, array: Any, branch: str, place: int | None) -> np.ndarray:
-    """Return one number an entry."""
+    """Return one number or text an entry, of an Awkward array; NaN where a vector has no element `place`.
+
+    Raises:
+        DataError: it is a vector of which no element was asked for, or none.
+    """
     import awkward as ak
 
+    if ak.parameters(array).get("__array__") in ("string", "bytestring"):
+        return np.array(ak.to_list(array), object)
     if array.ndim == 1 and place is None:
         return ak.to_numpy(array)
     if array.ndim == 1 or place is None:
-        say = f"use an element, e.g. {branch}[0]" if place is None else f"write {branch} without [{place}]"
-        kind = "a vector in each event" if place is None else "one number an event"
-        raise DataError(f"{path}: branch '{branch}' is {kind}; {say}")
+        raise DataError(f"{path}: branch '{branch}' {shape_remedy(branch, place)}")
     return ak.to_numpy(ak.fill_none(ak.pad_none(array, place + 1)[:, place], np.nan))
+
+
+def shape_remedy(branch: str, place: int | None) -> str:
+    """Return what to write for a branch that holds vectors, or, where an element was asked for, that holds none."""
+    if place is None:
+        return f"is a vector in each event; use an element, e.g. {branch}[0]"
+    return f"is one number an event; write {branch} without [{place}]"
 
 
 def _first_line(error: Exception) -> str:

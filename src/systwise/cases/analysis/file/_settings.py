@@ -6,7 +6,7 @@ import functools
 import itertools
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
 from systwise.cases.analysis.file._parts import Formula, Part, Paths, RegionKind, Words, matching
 from systwise.cases.analysis.file._systematics import Systematic
@@ -27,13 +27,18 @@ class General(Part):
     """Where cabinetry keeps its histograms; not used here."""
     luminosity: float = Field(1.0, gt=0)
     """Integrated luminosity; scales the samples with a CrossSection, in its inverse unit."""
-    event_id: Formula | None = None
-    """Expression of the event number; the row's number where null."""
+    event_id: Formula | tuple[Formula, ...] | None = None
+    """Expression of the event number, or several that name an event, `[run, event]`; null: the row's number."""
     undefined: float | None = None
     """Number that marks a feature that an event does not have, e.g. -999; also fills missing vector elements."""
     alternative: dict[str, float] = Field(default_factory=dict)
     """Parameters of interest of a hypothesis to tell from the nominal one (for EFT couplings); without it the
     samples that depend on a parameter of interest are told from all others."""
+
+    @property
+    def event_ids(self) -> tuple[str, ...]:
+        """The expressions that name an event together; none where it is the row's number."""
+        return () if self.event_id is None else (self.event_id,) if isinstance(self.event_id, str) else self.event_id
 
 
 class Feature(Part):
@@ -134,8 +139,9 @@ class Sample(Part):
     """Weight of an event."""
     cross_section: float | None = Field(None, gt=0)
     """Cross section; weights are then scaled to Luminosity x CrossSection / SumOfWeights."""
-    sum_of_weights: float | None = Field(None, gt=0)
-    """Sum of the weights of all generated events; null: the sum over the files before the selection."""
+    sum_of_weights: PositiveFloat | str | None = None
+    """Sum of the weights of all generated events, or where the files hold it, `Tree:branch` (`Runs:genEventSumw` of a
+    skim), whose entries are added up; null: the sum over the files before the selection."""
     formula: Formula | None = None
     """Coefficient of the expected events, a polynomial of the parameters of interest."""
     components: dict[str, ComponentPart] = Field(default_factory=dict)

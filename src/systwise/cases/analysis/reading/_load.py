@@ -12,7 +12,7 @@ from systwise.cases.analysis.file._structure import Action, Term
 from systwise.cases.analysis.file._view import RegionView
 from systwise.cases.analysis.reading._compare import Finding, kinship, relative_change, same_events, swapped
 from systwise.cases.analysis.reading._layout import CODE, OWN, Layout, weights_of
-from systwise.cases.analysis.reading._read import Rows, Source
+from systwise.cases.analysis.reading._read import Rows, Source, generated_weights
 from systwise.cases.analysis.reading._sources import Sources
 from systwise.cases.analysis.reading._tallies import Tallies
 from systwise.errors import DataError
@@ -188,7 +188,7 @@ class Loader:
         sample, general = source.of, self.settings.general
         scale = source.factor
         if sample.cross_section is not None:
-            total = sample.sum_of_weights or rows.total
+            total = generated_weights(source) or rows.total
             if not total > 0:
                 raise DataError(f"{source.where}: the weights of all events add up to {total:g}; set SumOfWeights")
             scale *= general.luminosity * sample.cross_section / total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import numpy as np
 from systwise.cases._case import Progress
 from systwise.cases.analysis.file._parts import Paths
 from systwise.cases.analysis.file._settings import AnalysisSettings, Sample
-from systwise.errors import DataError
-from systwise.events import Expression, as_numpy, base_name, column_names, read_blocks
+from systwise.errors import ConfigError, DataError
+from systwise.events import ColumnType, Expression, as_numpy, base_name, column_names, hash_ids, read_blocks
 from systwise.registry import suggestion
 
 
@@ -75,7 +76,7 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
         DataError: a pattern matches nothing, or the sample has no entry.
     """
     # cabinetry writes the place of the file's name into InputPath.
-    folder = Path(settings.folder) / settings.general.input_path.replace("{SamplePath}", "")
+    folder = Path(settings.folder) / _expanded(settings.general.input_path.replace("{SamplePath}", ""))
     if not paths:
         raise DataError(f"{where}.SamplePath: is missing; name the file of sample '{sample}'")
     if isinstance(paths, dict):
@@ -84,7 +85,12 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
         paths = paths[sample]
     found: list[Path] = []
     for pattern in paths:
-        name = pattern.replace("{Sample}", sample)
+        name = _expanded(pattern.replace("{Sample}", sample))
+        if "://" in name:
+            raise DataError(f"{where}.SamplePath: '{name}' is on another machine; copy the file here")
+        file, colon, tree = name.partition(".root:")
+        if colon:
+            raise DataError(f"{where}.SamplePath: write SamplePath: {file}.root and Tree: {tree} for '{name}'")
         matches = (
             sorted(glob.glob(str(folder / name), recursive=True)) if glob.has_magic(name) else [str(folder / name)]
         )
@@ -95,6 +101,37 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
                 raise DataError(f"{where}.SamplePath: {match}: no such file; check the path and General.InputPath")
         found += [Path(match) for match in matches]
     return tuple(found)
+
+
+def generated_weights(source: Source) -> float | None:
+    """Return the sum of the weights of all generated events that a sample states or its files hold; None: neither.
+
+    Raises:
+        ConfigError: the place in the files is no `Tree:branch`.
+        DataError: a file has no such tree or branch.
+    """
+    stated = source.of.sum_of_weights
+    if not isinstance(stated, str):
+        return stated
+    tree, colon, branch = stated.rpartition(":")
+    if not colon:
+        raise ConfigError(f"{source.where}.SumOfWeights: '{stated}' is neither a number nor Tree:branch")
+    blocks = (block for path in source.paths for block in read_blocks(path, {branch: "float64"}, tree=tree))
+    return float(sum(np.nansum(as_numpy(block, branch, source.label)) for block in blocks))
+
+
+def _expanded(name: str) -> str:
+    """Return a path with `~` and environment variables filled in."""
+    return os.path.expanduser(os.path.expandvars(name))
+
+
+def paired_ids(numbers: Sequence[np.ndarray]) -> np.ndarray:
+    """Return one number an event for several, as run and event; one alone stays as it is."""
+    first, *others = numbers
+    ids = first
+    for other in others:
+        ids = (hash_ids(ids, "pair") ^ other.astype(np.uint64)).astype(np.int64)
+    return ids
 
 
 def read_source(
@@ -161,13 +198,13 @@ def source_blocks(
     """
     wanted = list(dict.fromkeys([source.weight, *expressions]))
     names, whole = columns_of(settings, source, wanted)
+    texts = frozenset().union(*(e.texts for e in (*wanted, *source.cut)))
+    kinds: dict[str, ColumnType] = {n: "text" if n in texts else "int64" if n in whole else "float64" for n in names}
     read = 0
     yield Rows({e.text: np.empty(0) for e in wanted}, np.empty(0, np.int64), 0, 0.0)
     for path in source.paths:
         check_columns(path, source, names)
-        for block in read_blocks(
-            path, {n: "int64" if n in whole else "float64" for n in names}, progress, tree=source.tree
-        ):
+        for block in read_blocks(path, kinds, progress, tree=source.tree):
             columns = {name: as_numpy(block, name, path) for name in names}
             count = block.num_rows
             if limit is not None and read + count > limit:
@@ -183,9 +220,9 @@ def columns_of(
     settings: AnalysisSettings, source: Source, expressions: Sequence[Expression]
 ) -> tuple[list[str], set[str]]:
     """Return the columns that a source needs, and which of them are whole numbers: those of the event id."""
-    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
-    every = [source.weight, *expressions, *source.cut, *([number] if number else [])]
-    return list(dict.fromkeys(n for e in every for n in e.names)), set(number.names) if number else set()
+    numbers = [Expression(text) for text in settings.general.event_ids]
+    every = [source.weight, *expressions, *source.cut, *numbers]
+    return list(dict.fromkeys(n for e in every for n in e.names)), {name for number in numbers for name in number.names}
 
 
 def selected(
@@ -209,13 +246,13 @@ def selected(
     Raises:
         DataError: a value that counts is NaN.
     """
-    number = None if settings.general.event_id is None else Expression(settings.general.event_id)
     count = len(row)
     own = _broadcast(source.weight, columns, count)
     kept = np.ones(count, bool)
     for part in source.cut:
         kept &= np.broadcast_to(np.asarray(part.evaluate(columns), bool), (count,))
-    ids = (row if number is None else _broadcast(number, columns, count).astype(np.int64))[kept]
+    numbers = [_broadcast(Expression(text), columns, count).astype(np.int64) for text in settings.general.event_ids]
+    ids = (paired_ids(numbers) if numbers else row)[kept]
     columns = {name: column[kept] for name, column in columns.items()}
     values = {
         e.text: _defined(settings, e, _broadcast(e, columns, int(kept.sum())), path, source, row[kept])
