@@ -11,8 +11,10 @@ import time
 
 import pytest
 
+from systwise.cases import no_progress
 from systwise.errors import ConfigError
-from systwise.study import resolve_settings, run_study
+from systwise.study import make_plan, resolve_settings, run_study
+from systwise.study.run._places import study_text, worker_plan
 from test_analysis import folder as analysis_folder  # noqa: F401 - a fixture
 from test_resume import same, settings
 from test_streaming import STREAM
@@ -101,3 +103,41 @@ def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     with pytest.raises(ConfigError, match=r"pip install '\.\[dask\]'"):
         run_study("gaussian-toy", settings(), tmp_path / "run", scheduler="tcp://127.0.0.1:1")
+
+
+def test_workers_read_events_again_that_have_changed_and_refuse_others(cluster, tmp_path):
+    """A worker keeps its plan of a study: with new events under the same settings it must not use the old ones."""
+    address, *_ = cluster
+    rows = "\n".join(f"{0.1 + 0.2 * (i % 5)},{i % 2},1" for i in range(400))
+
+    def events(weight: float) -> None:
+        for name, scale in (("s", 1.0), ("b", weight)):
+            text = "x,y,w\n" + rows.replace(",1\n", f",{scale}\n")
+            (tmp_path / f"{name}.csv").write_text(text[: text.rindex(",") + 1] + f"{scale}\n")
+
+    tree = {
+        "General": {"Measurement": "m", "POI": "mu", "InputPath": "."},
+        "Regions": [{"Name": "SR", "Variable": "x", "Binning": [0, 0.5, 1]}],
+        "Samples": [
+            {"Name": "S", "SamplePath": "s.csv", "Weight": "w", "Filter": "x > 0.5"},
+            {"Name": "B", "SamplePath": "b.csv", "Weight": "w"},
+        ],
+        "NormFactors": [{"Name": "mu", "Samples": "S"}],
+        "study": {"inference": {"points": "none"}, "fit": {"conventions": ["poisson"]}, "true": [{}]},
+    }
+    path = tmp_path / "m.yaml"
+    path.write_text(json.dumps(tree))
+    sigma = []
+    for number, weight in enumerate((1.0, 4.0)):
+        events(weight)
+        results = run_study(str(path), resolve_settings(str(path)), tmp_path / f"out{number}", scheduler=address)
+        sigma.append(results.asimov[0].sigma)
+    local = run_study(str(path), resolve_settings(str(path)), tmp_path / "local")
+    assert sigma[1] == local.asimov[0].sigma
+    assert sigma[1] > 1.5 * sigma[0]
+    # What the run read and what the worker reads differ: refused, though the worker could go on.
+    plan = make_plan(str(path), resolve_settings(str(path)), no_progress)
+    text = study_text(str(path), resolve_settings(str(path)), plan)
+    events(2.0)
+    with pytest.raises(ConfigError, match="reads other events or functions for region 'SR' than the run does"):
+        worker_plan(text)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import json
 import pickle
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -175,15 +176,20 @@ def _key(word: str, job: Job) -> str:
     return f"systwise-{word}-{job.strategy}-{job.seed}-{uuid4().hex[:8]}"
 
 
-def study_text(case: str, settings: StudySettings) -> str:
-    """Return all that a worker needs to make the plan of a study."""
+def study_text(case: str, settings: StudySettings, plan: Plan) -> str:
+    """Return all that a worker needs to make the plan of a study, and to know that it is the same."""
     tree = settings.model_dump(mode="json", by_alias=True)
     # What is not set is the case's choice, there as here.
     tree["significance"] = settings.significance.model_dump(mode="json", exclude_unset=True)
     if is_analysis(case):
         # Files are named relative to the analysis, and workers were started elsewhere.
         tree["case"]["Folder"] = str(Path(tree["case"].get("Folder", ".")).resolve())
-    return json.dumps([case, tree])
+    return json.dumps([case, tree, _fingerprints(plan)])
+
+
+def _fingerprints(plan: Plan) -> dict[str, str]:
+    """Return what the events of each region are, functions and settings among it."""
+    return {name: region.table.fingerprint for name, region in plan.regions.items()}
 
 
 def _check_workers(client: Client) -> None:
@@ -198,12 +204,23 @@ def _check_workers(client: Client) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _plan(study: str) -> Plan:
-    """Return a worker's own plan; kept, since all units of a study ask for it."""
+def worker_plan(study: str) -> Plan:
+    """Return a worker's own plan; kept, since all units of a study ask for it, as long as events and functions stay.
+
+    Raises:
+        ConfigError: the worker reads other events or functions than the run did.
+    """
     keep_compiled()
-    case, settings = json.loads(study)
+    case, settings, wanted = json.loads(study)
     # What a lost worker had trained begins again elsewhere: its checkpoints are its own.
     plan = make_plan(case, validate(StudySettings, settings), no_progress)
+    found = _fingerprints(plan)
+    other = next((name for name, text in wanted.items() if found.get(name) != text), None)
+    if other is not None:
+        raise ConfigError(
+            f"a worker on {platform.node()} reads other events or functions for region '{other}' than the run does; "
+            "let all see the same files, or restart the workers"
+        )
     return dataclasses.replace(plan, spread=_OtherWorkers(study))
 
 
@@ -233,14 +250,14 @@ class _OtherWorkers(AbstractSpread):
 
 def _work(study: str, shared: bytes, number: int) -> Any:
     """Work on a part of the events."""
-    plan = _plan(study)
+    plan = worker_plan(study)
     work, arguments = pickle.loads(shared)
     return work(plan, part_of(plan, number), *arguments, progress=no_progress)
 
 
 def _unit(study: str, job: Job, density: PlaneDensity | None) -> tuple[Unit, dict[str, bytes]]:
     """Run a unit on a worker; return it with the files that it wrote."""
-    plan = _plan(study)
+    plan = worker_plan(study)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         strategy = plan.strategies[job.strategy]
@@ -250,7 +267,7 @@ def _unit(study: str, job: Job, density: PlaneDensity | None) -> tuple[Unit, dic
 
 def _toys(study: str, job: bytes, numbers: np.ndarray) -> Block:
     """Make a block of pseudo-experiments on a worker."""
-    plan = _plan(study)  # first: the job may hold functions of modules that the plan imports
+    plan = worker_plan(study)  # first: the job may hold functions of modules that the plan imports
     return run_toys(plan, pickle.loads(job), numbers)
 
 
@@ -259,6 +276,6 @@ def checkpoints_of(folder: Path) -> Checkpoints:
     return Checkpoints(folder / "checkpoints")
 
 
-def place_of(scheduler: str | None, case: str, settings: StudySettings) -> Here | Cluster:
+def place_of(scheduler: str | None, case: str, settings: StudySettings, plan: Plan) -> Here | Cluster:
     """Return where to run: on a scheduler's workers, or here."""
-    return Here() if scheduler is None else Cluster.connect(scheduler, study_text(case, settings))
+    return Here() if scheduler is None else Cluster.connect(scheduler, study_text(case, settings, plan))

@@ -64,7 +64,7 @@ def run_study(
         plan = make_plan(case, settings, progress, checkpoints_of(store.path))
         data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events)
         manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
-        place = place_of(scheduler, case, settings)
+        place = place_of(scheduler, case, settings, plan)
         try:
             study = _Study(plan, store, place, manifest, command, start)
             return study.run(progress)
