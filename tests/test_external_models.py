@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import pickle
 import sys
 
 import jax
@@ -175,7 +176,7 @@ def saved(tmp_path, problem, name, **settings):
     return path, observable
 
 
-def test_a_saved_model_scores_the_same_and_predicts_for_files(problem, tmp_path):
+def test_a_saved_model_scores_the_same_and_predicts_for_files(problem, tmp_path, monkeypatch):
     path, observable = saved(tmp_path, problem, "boosted_trees_aware", parameters={"max_iter": 5}, copies=1)
     header, loaded = load_observable(path)
     assert isinstance(loaded, HostObservable)
@@ -184,9 +185,18 @@ def test_a_saved_model_scores_the_same_and_predicts_for_files(problem, tmp_path)
     for fold in (0, 1):
         np.testing.assert_array_equal(loaded.on_host(features, z, fold), observable.on_host(features, z, fold))
     logits = sum(observable.on_host(features, z, fold) for fold in (0, 1)) / 2
-    np.testing.assert_allclose(load_scorer(path)(features, {"angle": 1.0}), 1 / (1 + np.exp(-logits)), atol=1e-6)
-    with pytest.raises(DataError, match="model of sklearn; use that package's own converter"):
+    np.testing.assert_allclose(
+        load_scorer(path, trusted=True)(features, {"angle": 1.0}), 1 / (1 + np.exp(-logits)), atol=1e-6
+    )
+    # It is a pickle: read where that was said only.
+    monkeypatch.setattr(pickle, "loads", lambda payload: pytest.fail("a pickle was read"))
+    with pytest.raises(DataError, match="model of another library; use its own converter"):
         export_onnx(path, tmp_path / "model.onnx")
+    with pytest.raises(ConfigError, match=r"holds a model of sklearn, a pickle, which can run any code.*--trust"):
+        load_scorer(path)
+    done = CliRunner().invoke(app, ["predict", str(path), "events.parquet"])
+    assert done.exit_code == 2
+    assert "--trust" in done.output
 
 
 def test_a_damaged_model_or_a_missing_package_is_one_sentence(problem, tmp_path, monkeypatch):

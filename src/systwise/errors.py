@@ -15,6 +15,10 @@ class ConfigError(SystwiseError):
     """A setting, name or option is unknown or out of range; the message holds its path."""
 
 
+class UntrustedError(ConfigError):
+    """A file would run code when it is read, and nobody said that it may."""
+
+
 class DataError(SystwiseError):
     """Input events are unusable; the message names file, column or process."""
 

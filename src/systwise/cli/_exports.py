@@ -88,6 +88,9 @@ def predict(
         list[str], typer.Option(metavar="NAME=VALUE", help="Hypothesis of a score that is told it. Repeatable.")
     ] = [],  # noqa: B006
     features: Annotated[str | None, typer.Option(help="Columns in order, for an ONNX file of another program.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Read a model of another library too: a pickle, which can run any code.")
+    ] = False,
     friend: Annotated[
         str | None, typer.Option(metavar="ID", help="Write this column and the score only, not the whole file.")
     ] = None,
@@ -140,7 +143,7 @@ def predict(
             done = (
                 predict_run(model, files, choice=choice, **where)
                 if model.is_dir()
-                else score_files(model, files, nuisances=point, features=names, **where)
+                else score_files(model, files, nuisances=point, features=names, trusted=trust, **where)
             )
         for path, count in done.items():
             console.print(f"{escape(str(path))}: {count} events", soft_wrap=True)

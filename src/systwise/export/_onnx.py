@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from systwise.errors import ConfigError, DataError
+from systwise.errors import ConfigError, DataError, UntrustedError
 from systwise.export._onnx_graph import build_graph, fold_networks
 from systwise.learn import (
     AbstractNetwork,
     Blind,
     Halves,
-    HostObservable,
     NetworkObservable,
     Scaler,
     Told,
@@ -51,12 +50,12 @@ def export_onnx(model: Path, path: Path, folds: Folds = "mean") -> dict[Path, fl
     """
     if folds not in ("mean", "separate"):
         raise ConfigError(f"--folds {folds}: write mean (one file) or separate (one file a fold)")
-    header, observable = load_observable(model)
-    if isinstance(observable, HostObservable):
+    try:
+        header, observable = load_observable(model, trusted=False)
+    except UntrustedError:
         raise DataError(
-            f"{model}: holds a model of {observable.models[0].package}; use that package's own converter to "
-            "ONNX, e.g. skl2onnx or onnxmltools"
-        )
+            f"{model}: holds a model of another library; use its own converter to ONNX, e.g. skl2onnx or onnxmltools"
+        ) from None
     if not isinstance(observable, NetworkObservable):
         raise DataError(f"{model}: holds no network; choose a strategy that trains one")
     networks = fold_networks(observable.networks, observable.folds)

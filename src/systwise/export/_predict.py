@@ -22,6 +22,7 @@ def predict(
     name: str = "score",
     nuisances: Mapping[str, float] | None = None,
     features: Sequence[str] | None = None,
+    trusted: bool = False,
     friend: str | None = None,
     folder: Path | None = None,
     tree: str | None = None,
@@ -39,6 +40,7 @@ def predict(
         name: the new column.
         nuisances: hypothesised values, nominal where a name is missing; for a score that is told them.
         features: columns, for an ONNX file that does not name them itself.
+        trusted: whether a model of another library may be read: a pickle, which can run code.
         friend: the event id's column: the new file then holds that and the score only.
         folder: where new files go; beside the input where None.
         tree: ROOT tree or HDF5 group.
@@ -49,7 +51,7 @@ def predict(
     Raises:
         SystwiseError: one sentence on what is wrong and what to do.
     """
-    scorer = load_scorer(model, features)
+    scorer = load_scorer(model, features, trusted)
     scorer(np.zeros((1, len(scorer.features)), np.float32), nuisances)  # refuses unknown nuisances before any file
 
     def columns(source: Path) -> tuple[Sequence[str], Compute]:

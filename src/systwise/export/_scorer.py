@@ -62,12 +62,13 @@ class Scorer:
         )
 
 
-def load_scorer(path: Path, features: Sequence[str] | None = None) -> Scorer:
+def load_scorer(path: Path, features: Sequence[str] | None = None, trusted: bool = False) -> Scorer:
     """Return the score that a file holds; networks of several folds give the sigmoid of their mean logit.
 
     Args:
         path: `.eqx` of a run's folder `models`, or `.onnx`.
         features: columns, for an ONNX file that does not name them itself.
+        trusted: whether a model of another library may be read: a pickle, which can run code.
 
     Raises:
         DataError: the file cannot be read.
@@ -77,12 +78,12 @@ def load_scorer(path: Path, features: Sequence[str] | None = None) -> Scorer:
     if path.suffix == ".onnx":
         return _of_onnx(path, features)
     if path.suffix == ".eqx":
-        return _of_networks(path)
+        return _of_networks(path, trusted)
     raise ConfigError(f"{path}: give a model that ends in .eqx (a run's folder models) or .onnx")
 
 
-def _of_networks(path: Path) -> Scorer:
-    header, observable = load_observable(path)
+def _of_networks(path: Path, trusted: bool) -> Scorer:
+    header, observable = load_observable(path, trusted)
     if isinstance(observable, HostObservable):
         return _of_models(header, observable)
     if not isinstance(observable, NetworkObservable):

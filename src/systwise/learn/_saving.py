@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 
 from systwise.cases import AbstractCase
-from systwise.errors import DataError
+from systwise.errors import DataError, UntrustedError
 from systwise.learn._host import HostObservable
 from systwise.learn._observable import AbstractObservable
 from systwise.learn._stored_models import KIND, BinaryFile, host_structure, read_models, write_models
@@ -52,25 +52,29 @@ def save_observable(
     eqx.tree_serialise_leaves(file, eqx.filter(observable, eqx.is_array))
 
 
-def load_observable(path: Path) -> tuple[dict, AbstractObservable]:
+def load_observable(path: Path, trusted: bool = True) -> tuple[dict, AbstractObservable]:
     """Return the header and the score of a file that a run left in `models/`.
 
-    Models of another library are a pickle, which can run code: read only files that you trust.
+    Args:
+        path: the file.
+        trusted: whether a model of another library may be read: a pickle, which can run code.
 
     Raises:
+        UntrustedError: it holds such a model and is not trusted.
         DataError: the file is missing, damaged, needs a package that is not installed, or holds no score of features.
     """
     try:
         with Path(path).open("rb") as file:
-            return read_observable(file)
+            return read_observable(file, trusted)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a file of a run's folder models") from None
 
 
-def read_observable(file: BinaryFile) -> tuple[dict, AbstractObservable]:
+def read_observable(file: BinaryFile, trusted: bool = True) -> tuple[dict, AbstractObservable]:
     """Return what `load_observable` does, from an open file that can be searched.
 
     Raises:
+        UntrustedError: as there.
         DataError: as there.
     """
     path = getattr(file, "name", "model")
@@ -88,6 +92,12 @@ def read_observable(file: BinaryFile) -> tuple[dict, AbstractObservable]:
             "number; choose a strategy that trains a classifier"
         )
     if header["structure"].get("kind") == KIND:
+        if not trusted:
+            packages = ", ".join(header["structure"].get("packages", ["another library"]))
+            raise UntrustedError(
+                f"{path}: holds a model of {packages}, a pickle, which can run any code when it is read; give "
+                "--trust if you know where the file comes from"
+            )
         return header, read_models(file, header)
     like = observable_like(header["structure"], header["folds"], header["moving"])
     file.seek(0)
