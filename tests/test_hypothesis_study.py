@@ -17,8 +17,8 @@ from systwise.events import Events
 from systwise.learn import STRATEGIES, AbstractObservable
 from systwise.study import HypothesisTests, Results, make_plan, resolve_settings
 from systwise.study.plan._plan import Plan
+from systwise.study.significance._bins import joined
 from systwise.study.significance._prepare import question_of, region_tables
-from systwise.study.significance._region_tables import joined
 from test_regions import analysis, inputs, write
 
 pytestmark = [

@@ -16,7 +16,8 @@ from systwise.events import Events
 from systwise.learn import AbstractObservable
 from systwise.study import build_case, build_strategies, make_plan, resolve_settings
 from systwise.study.plan._plan import Plan
-from systwise.study.significance._region_tables import REACH, SAMPLE_VALUES, informative_edges, region_table
+from systwise.study.significance._bins import informative_edges
+from systwise.study.significance._region_tables import REACH, SAMPLE_VALUES, region_table
 
 pytest.importorskip("pythia8mc", reason="the parton densities come with the extra [higgs-jets]")
 
