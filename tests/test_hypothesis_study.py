@@ -66,6 +66,38 @@ def test_features_that_move_are_observed_where_they_are() -> None:
     assert nominal_bin > 0
 
 
+class Shifted(First):
+    """The first feature beside where the first nuisance is believed to be."""
+
+    moving: bool = eqx.field(static=True, default=True)
+
+    def output(self, events: Events, z: Float[Array, "event nuisance"], fold: Int[Array, ""]) -> Float[Array, " event"]:
+        """Return the feature, scaled, less the nuisance."""
+        return events.features[:, 0] / 30 - z[:, 0]
+
+
+@pytest.mark.parametrize("observable", [First(), Shifted()])
+def test_events_of_shifted_samples_are_in_bins_of_their_own(inputs, observable):
+    """They count nothing at the nominal point; there they must not be sorted."""
+    tree = analysis()
+    tree["Regions"] = [{"Name": "signal", "Features": ["mass", "other"], "Filter": "far < 0.6"}]
+    tree["Systematics"] = tree["Systematics"][:3]
+    study = {"significance": {"points": [{"mu": 0}]}, "strategies": ["nominal"], "split": {"scheme": "third"}}
+    path = str(write(inputs, tree | {"study": study}, "shifted.yaml"))
+    plan = make_plan(path, resolve_settings(path), no_progress)
+    (table,) = region_tables(plan, "x", 0, observable, {}, no_progress).values()
+    places = np.arange(table.bins)
+    means = {}
+    for variation in ("nominal", "model = 1", "weights = 1"):
+        bins = table.expected((0.0,), variation)
+        assert np.count_nonzero(bins) == table.bins > 3
+        means[variation] = bins @ places / bins.sum()
+    # The shifted sample lies 4 GeV higher, the weights grow with the mass: both move the mean the same way.
+    assert (means["model = 1"] - means["nominal"]) * (means["weights = 1"] - means["nominal"]) > 0
+    totals = plan.yields(np.array([[n.nominal for n in plan.nuisances]]), no_progress)[0]
+    assert table.expected((1.0,)).sum() == pytest.approx(totals.sum(), rel=1e-3)
+
+
 def test_the_known_optimum_is_reached_with_the_exact_ratio() -> None:
     """Close to the reference sqrt(q) is the distance over the Cramer-Rao bound, shift profiled with its constraint."""
     plan = toy_plan(points=[{"mu": 1.1}, {"mu": 0.9}])

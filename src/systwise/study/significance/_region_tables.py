@@ -92,9 +92,11 @@ def region_table(
         own = weights[rows].astype(np.float64)
         sums = own.sum(axis=0)
         own *= np.divide(totals[v], sums, out=np.zeros_like(sums), where=sums != 0)
-        for s, cell in enumerate(cells.at(variation.z) if moved else nominal):
+        # Events of a shifted sample count nothing at the nominal point, and have no cell there.
+        anew = variation.weights is None and (moved or np.any((nominal[0] < 0) & np.any(own != 0, axis=1)))
+        for s, cell in enumerate(cells.at(variation.z) if anew else nominal):
             for k in range(shape[2]):
-                counts[s, v, k] = np.bincount(cell, own[:, k], shape[3])
+                counts[s, v, k] = np.bincount(np.maximum(cell, 0), own[:, k], shape[3])
     estimated = [name in case.estimated for name in case.components.names]
     counts[:, :, estimated] = np.maximum(counts[:, :, estimated], 0.0)
     return RegionTable(
@@ -227,13 +229,13 @@ class _Cells:
         self.bins = len(self._edges) + 1
 
     def at(self, z: Float64[np.ndarray, " nuisance"]) -> Int[np.ndarray, "s event"]:
-        """Return the bin of every event shifted to `z`, at each sample-wide value; bin 0 for what is cut away."""
+        """Return the bin of every event shifted to `z`, at each sample-wide value; -1 where it has no joint cell."""
         plan = self._plan
         if self._joint is None:
             scores = _scores(plan, self._observable, self._rows, self._values, z, self._progress)
             return np.searchsorted(self._edges, scores, side="right")
         cells = joint_cells(self._observable, plan.case, plan.table, self._rows, plan.split.scorer, z, self._joint)
-        return self._rank[np.maximum(cells, 0)][None]
+        return np.where(cells < 0, -1, self._rank[cells])[None]
 
 
 def _logits(
