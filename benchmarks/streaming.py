@@ -29,11 +29,11 @@ import pyarrow.parquet
 from systwise.cases import no_progress
 from systwise.events import SplitSettings, StreamSettings, TableFeed, split_part
 from systwise.learn import Problem
-from systwise.learn._game import Descent, TrainingSettings
-from systwise.learn._network import NetworkSettings
-from systwise.learn._schedule import learning_rates
 from systwise.learn._strategy import blind_network, lesson_of
-from systwise.learn._training import train
+from systwise.learn.networks._network import NetworkSettings
+from systwise.learn.training._game import Descent, TrainingSettings
+from systwise.learn.training._schedule import learning_rates
+from systwise.learn.training._training import train
 from systwise.random import named_key
 from systwise.study import resolve_settings, run_study
 from systwise.study.plan._plan import make_plan

@@ -111,10 +111,10 @@ def our_speeds(shape: tuple[int, int, int, int], steps: int) -> tuple[Callable[[
     from systwise.cases import no_progress
     from systwise.events import SplitSettings, split_events
     from systwise.learn import NetworkSettings, Problem, TrainingSettings
-    from systwise.learn._game import Descent
-    from systwise.learn._schedule import CHUNK_STEPS
     from systwise.learn._strategy import blind_network, lesson_of
-    from systwise.learn._training import train, train_chunk
+    from systwise.learn.training._game import Descent
+    from systwise.learn.training._schedule import CHUNK_STEPS
+    from systwise.learn.training._training import train, train_chunk
 
     layers, width, batch, features = shape
     case = SyntheticCase(SyntheticSettings(events=EVENTS, features=features))

@@ -14,9 +14,9 @@ from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.errors import ConfigError
 from systwise.events import SplitSettings, split_events
 from systwise.learn import STRATEGIES, NetworkSettings, Problem
-from systwise.learn._adversary import class_adversary
-from systwise.learn._levels import level_draw, level_numbers, nuisance_levels
+from systwise.learn.networks._adversary import class_adversary
 from systwise.learn.strategies import adversarial
+from systwise.learn.training._levels import level_draw, level_numbers, nuisance_levels
 from systwise.parameters import Nuisance
 from systwise.settings import validate
 from systwise.templates import ks_distance

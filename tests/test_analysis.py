@@ -28,8 +28,8 @@ from systwise.cases.analysis.file._formula import parse_polynomial
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
 from systwise.events import AnchorInterpolation, Expression, SplitSettings, split_events
-from systwise.learn._game import draw_between, make_batch
-from systwise.learn._task import hypothesis_task
+from systwise.learn.training._game import draw_between, make_batch
+from systwise.learn.training._task import hypothesis_task
 from systwise.settings import validate
 from systwise.study import Results, analysis_schema, build_case, example_analysis, resolve_settings
 

@@ -20,7 +20,7 @@ from systwise.templates import (
     signal_quantiles,
     uniform_edges,
 )
-from systwise.templates._smoothing import smooth_curves
+from systwise.templates.binning._smoothing import smooth_curves
 from templates_fixtures import NOMINAL, SHIFTED, exact_counts, exact_sigma
 
 COMPONENTS = signal_strength()

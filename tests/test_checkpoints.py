@@ -13,7 +13,7 @@ from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.errors import DataError
 from systwise.events import SplitSettings, split_events
 from systwise.learn import STRATEGIES, Problem
-from systwise.learn._checkpoints import Checkpoints
+from systwise.learn.training._checkpoints import Checkpoints
 from systwise.settings import validate
 
 SMALL = {
@@ -56,7 +56,7 @@ def arrays(trained):
 
 @pytest.mark.parametrize("name", ["augmented", "aware", "adversarial", "ratio", "inference_aware"])
 def test_an_interrupted_training_goes_on_to_the_bit(problem, name, tmp_path, monkeypatch):
-    monkeypatch.setattr("systwise.learn._checkpoints.SECONDS", 0.0)
+    monkeypatch.setattr("systwise.learn.training._checkpoints.SECONDS", 0.0)
     strategy = validate(STRATEGIES.get(name), SMALL)
     whole = strategy.fit(fresh(problem), 5)
     # Killed in the first network, then in the second, then left alone.

@@ -27,8 +27,8 @@ from systwise.learn import (
     load_observable,
     save_observable,
 )
-from systwise.learn._network import multilayer
-from systwise.learn._observable import stack_networks
+from systwise.learn.networks._network import multilayer
+from systwise.learn.observables._observable import stack_networks
 
 
 def scaler(size, undefined=None, logarithmic=()):

@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_trees_and_each_copy_has_its_own_nuisance_v
     features, z = problem.table.features[:500], np.array([1.0], np.float32)
     np.testing.assert_array_equal(first.on_host(features, z, 0), again.on_host(features, z, 0))
     assert not np.array_equal(first.on_host(features, z, 0), other.on_host(features, z, 0))
-    from systwise.learn._training_rows import training_rows
+    from systwise.learn.external._training_rows import training_rows
 
     index = problem.split.training(0)
     inputs, labels, weights = training_rows(problem, 0, problem.training_draw(), 2, (0, 1), 1, 0, "refuse", "key")
@@ -137,7 +137,7 @@ def test_inside_a_compiled_function_it_says_where_it_belongs(problem):
 
 def test_negative_weights_are_refused_or_handled(problem):
     """Both ways keep each class's total, which is what the balance of the classes rests on."""
-    from systwise.learn._training_rows import training_rows
+    from systwise.learn.external._training_rows import training_rows
 
     weights = problem.table.weights.copy()
     weights[::10] *= -0.5

@@ -14,9 +14,9 @@ from systwise.cases.higgs_jets import HiggsJets, HiggsJetsSettings, load_sample,
 from systwise.errors import ConfigError, DataError
 from systwise.events import EventTable, SplitSettings, log_quadratic_columns, split_events
 from systwise.learn import NetworkSettings, Problem
-from systwise.learn._game import draw_between, make_batch, prior_draw
 from systwise.learn._strategy import blind_network, told_network
-from systwise.learn._task import hypothesis_task
+from systwise.learn.training._game import draw_between, make_batch, prior_draw
+from systwise.learn.training._task import hypothesis_task
 
 pytest.importorskip("pythia8mc", reason="the parton densities come with the extra [higgs-jets]")
 

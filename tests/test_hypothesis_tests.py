@@ -429,6 +429,11 @@ def test_a_factor_that_acts_elsewhere_is_left_out() -> None:
     assert both.counts((1.0,), at={"norm": 1.1}) == pytest.approx([10_060.0, 44_000.0])
     names = [nuisance.name for nuisance in both.model((1.0,), "uncorrelated").nuisances]
     assert names == ["jes SR", "jes CR", "norm CR"]
+    # Known together with another one it stays, without a correlation for nothing.
+    joint = CorrelatedGaussian(["jes", "norm"], np.diag([1.0, 0.003**2]))
+    known = HypothesisTests(regions[:1], dataclasses.replace(only, constraints=(joint,)), (1.0,))
+    assert [n.name for n in known.model((1.0,)).nuisances] == ["jes", "norm"]
+    assert np.sqrt(q_of(known, (0.0,), "profiled")) == pytest.approx(wanted, rel=1e-2)
 
 
 def test_each_region_s_own_nuisances_act_there_only() -> None:

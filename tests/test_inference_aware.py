@@ -18,12 +18,12 @@ from systwise.cases.eventwise_toy import EventwiseToy, EventwiseToySettings
 from systwise.events import AbstractVariation, Events, Exactness, SplitSettings, split_events
 from systwise.fit import Data, Model, fit, study_auxiliary
 from systwise.learn import STRATEGIES, BinObservable, Problem
-from systwise.learn._bins import BinNetwork
-from systwise.learn._network import NetworkSettings, Scaler, multilayer
-from systwise.learn._slopes import Difference, SlopedBatch, Tangent, difference, expected_yields, sloped_batch
 from systwise.learn._strategy import feature_scaler
-from systwise.learn._variance_game import Binner, log_sigma, prior_of, profiled_variance
+from systwise.learn.networks._network import NetworkSettings, Scaler, multilayer
+from systwise.learn.observables._bins import BinNetwork
 from systwise.learn.strategies.inference_aware import bin_ranks
+from systwise.learn.training._slopes import Difference, SlopedBatch, Tangent, difference, expected_yields, sloped_batch
+from systwise.learn.training._variance_game import Binner, log_sigma, prior_of, profiled_variance
 from systwise.settings import validate
 from systwise.study import build_strategies, resolve_settings
 from systwise.study.measure._binned import binned_setups

@@ -29,9 +29,9 @@ from systwise.templates import (
     merge_sparse_cells,
     spread_anchors,
 )
-from systwise.templates._joint_cells import cluster_leaves, fill_cells
-from systwise.templates._joint_information import LeafInformation
-from systwise.templates._joint_tree import grow_tree
+from systwise.templates.joint._cells import cluster_leaves, fill_cells
+from systwise.templates.joint._information import LeafInformation
+from systwise.templates.joint._tree import grow_tree
 from templates_fixtures import BACKGROUND, NOISE, NOMINAL, SIGNAL, SLOPE, ExactScore, first_feature, toy
 
 EVENTS = 200_000

@@ -22,9 +22,9 @@ from systwise.learn import (
     save_observable,
     signal_task,
 )
-from systwise.learn import _game as game_rules
-from systwise.learn._network import NetworkSettings, evaluate, multilayer
-from systwise.learn._penalised import AbstractPenalisedStrategy
+from systwise.learn.networks._network import NetworkSettings, evaluate, multilayer
+from systwise.learn.penalties._penalised import AbstractPenalisedStrategy
+from systwise.learn.training import _game as game_rules
 from systwise.settings import validate
 
 SMALL = {"network": {"layers": 2, "width": 16}, "training": {"batch": 256, "passes": 1, "minimum_steps": 64}}
@@ -169,7 +169,7 @@ def test_unknown_names_and_keys_get_the_nearest_known_one():
 
 
 def test_undefined_features_do_not_reach_the_network():
-    from systwise.learn._network import fit_scaler
+    from systwise.learn.networks._network import fit_scaler
 
     features = np.array([[1.0, -999.0], [3.0, 5.0], [2.0, 7.0]], np.float32)
     scaler = fit_scaler(features, np.ones(3), -999.0)

@@ -15,12 +15,12 @@ from systwise.cases import CASES
 from systwise.errors import ConfigError
 from systwise.events import SplitSettings, split_events
 from systwise.learn import STRATEGIES, Problem
-from systwise.learn import _penalised as penalised
-from systwise.learn._distance import distance_correlation, dominated_sums
-from systwise.learn._game import draw_between, make_batch
-from systwise.learn._moments import legendre_basis, moment_penalty
 from systwise.learn._strategy import lesson_of
+from systwise.learn.penalties import _penalised as penalised
+from systwise.learn.penalties._distance import distance_correlation, dominated_sums
+from systwise.learn.penalties._moments import legendre_basis, moment_penalty
 from systwise.learn.strategies.tangent_propagation import tangent_batch
+from systwise.learn.training._game import draw_between, make_batch
 from systwise.settings import validate
 
 PENALTIES = ("distance_correlation", "moment_decomposition", "tangent_propagation")

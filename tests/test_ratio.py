@@ -14,9 +14,9 @@ import pytest
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.events import SplitSettings, split_events
 from systwise.learn import Problem
-from systwise.learn._ratio_calibration import normalised, reference_draw, reference_means
-from systwise.learn._ratio_diagnostics import ratio_diagnostics
-from systwise.learn._ratio_game import component_task, contrast_points, posterior_loss, ratio_controls
+from systwise.learn.ratios._calibration import normalised, reference_draw, reference_means
+from systwise.learn.ratios._diagnostics import ratio_diagnostics
+from systwise.learn.ratios._game import component_task, contrast_points, posterior_loss, ratio_controls
 from systwise.learn.strategies.ratio import Ratio, join, ratio_basis
 from systwise.parameters import chebyshev_basis
 from systwise.random import named_key

@@ -17,9 +17,9 @@ from systwise.cases.inferno_mixture import InfernoMixture, InfernoSettings
 from systwise.errors import ConfigError
 from systwise.events import SplitSettings, split_events
 from systwise.learn import Problem, load_arrays, ratio_diagnostics, reference_draw, save_observable
-from systwise.learn._ratio_calibration import calibrated, normalisation_points, normalised, reference_means
-from systwise.learn._ratio_calibrator import EFFECTIVE_EVENTS, KNOTS, calibration_map, stored
-from systwise.learn._ratio_game import component_task
+from systwise.learn.ratios._calibration import calibrated, normalisation_points, normalised, reference_means
+from systwise.learn.ratios._calibrator import EFFECTIVE_EVENTS, KNOTS, calibration_map, stored
+from systwise.learn.ratios._game import component_task
 from systwise.learn.strategies.ratio import Ratio, normalisation_basis
 from systwise.parameters import chebyshev_basis
 from systwise.report.figures.ratios import BEFORE, ratio_figure

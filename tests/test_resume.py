@@ -87,7 +87,7 @@ def calls_of_a_run(folder):
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_numbers(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("systwise.study.run._toys.SECONDS", 0.0)
-    monkeypatch.setattr("systwise.learn._checkpoints.SECONDS", 0.0)
+    monkeypatch.setattr("systwise.learn.training._checkpoints.SECONDS", 0.0)
     total = len(calls_of_a_run(tmp_path / "counted"))
     for at in (total // 4, total // 2):
         with pytest.raises(Killed):

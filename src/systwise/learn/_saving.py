@@ -11,10 +11,10 @@ import jax
 
 from systwise.cases import AbstractCase
 from systwise.errors import DataError, UntrustedError
-from systwise.learn._host import HostObservable
-from systwise.learn._observable import AbstractObservable
-from systwise.learn._stored_models import KIND, BinaryFile, host_structure, read_models, write_models
-from systwise.learn._structure import observable_like, structure_of
+from systwise.learn.external._host import HostObservable
+from systwise.learn.external._stored import KIND, BinaryFile, host_structure, read_models, write_models
+from systwise.learn.networks._structure import observable_like, structure_of
+from systwise.learn.observables._observable import AbstractObservable
 
 if TYPE_CHECKING:
     from systwise.learn._strategy import AbstractStrategy

@@ -16,9 +16,7 @@ from pydantic import Field
 
 from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.events import AbstractFeed, EventStore, EventTable, Split, SplitSettings, StoreFeed, TableFeed
-from systwise.learn._checkpoints import Checkpoints
-from systwise.learn._game import Draw, TrainingSettings, draw_between, make_batch, prior_draw
-from systwise.learn._network import (
+from systwise.learn.networks._network import (
     Blind,
     NetworkSettings,
     Scaler,
@@ -26,9 +24,11 @@ from systwise.learn._network import (
     fit_scaler,
     multilayer,
 )
-from systwise.learn._observable import AbstractObservable
-from systwise.learn._task import hypothesis_task
-from systwise.learn._training import BatchMaker, History, Lesson
+from systwise.learn.observables._observable import AbstractObservable
+from systwise.learn.training._checkpoints import Checkpoints
+from systwise.learn.training._game import Draw, TrainingSettings, draw_between, make_batch, prior_draw
+from systwise.learn.training._task import hypothesis_task
+from systwise.learn.training._training import BatchMaker, History, Lesson
 from systwise.random import named_key
 from systwise.registry import Registry
 from systwise.settings import Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import jax.numpy as jnp
@@ -45,6 +45,13 @@ class Normalisation:
     def nominal(self) -> float:
         """The nuisance value at which the factor is 1."""
         return 1.0 if self.kind == "linear" else 0.0
+
+    def within(self, regions: Collection[str]) -> Normalisation | None:
+        """Return the factor as it is said of some regions only; None where it acts in none of them."""
+        if self.regions is None:
+            return self
+        own = tuple(name for name in self.regions if name in regions)
+        return None if not own else dataclasses.replace(self, regions=None if set(regions) <= set(own) else own)
 
     @property
     def factors(self) -> tuple[float, float]:

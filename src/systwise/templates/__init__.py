@@ -15,15 +15,8 @@ The anchored observable, a moving score at a few fixed hypotheses binned jointly
     templates = build_joint_templates(table, case.components, case.nuisances, true_points=true_points)
 """
 
-from systwise.templates._binning import merge_sparse, mixture_quantiles, signal_quantiles, uniform_edges
 from systwise.templates._expectation import background_mask, effective_counts
 from systwise.templates._grid import FineGrid
-from systwise.templates._joint import JointBinning, joint_cells, joint_score, joint_vectors
-from systwise.templates._joint_choice import choose_joint_binning, spread_anchors
-from systwise.templates._joint_table import JointTable, joint_points
-from systwise.templates._joint_templates import build_joint_templates, merge_sparse_cells
-from systwise.templates._joint_tree import ScoreTree
-from systwise.templates._optimise import optimised_edges
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._prune import prune
 from systwise.templates._regions import join_templates, restrict_templates
@@ -32,6 +25,13 @@ from systwise.templates._score_table import ScoreTable
 from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
 from systwise.templates._templates import Templates, build_templates, grid_points
+from systwise.templates.binning._binning import merge_sparse, mixture_quantiles, signal_quantiles, uniform_edges
+from systwise.templates.binning._optimise import optimised_edges
+from systwise.templates.joint._choice import choose_joint_binning, spread_anchors
+from systwise.templates.joint._joint import JointBinning, joint_cells, joint_score, joint_vectors
+from systwise.templates.joint._table import JointTable, joint_points
+from systwise.templates.joint._templates import build_joint_templates, merge_sparse_cells
+from systwise.templates.joint._tree import ScoreTree
 
 __all__ = [
     "FineGrid",

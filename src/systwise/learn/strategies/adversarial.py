@@ -20,21 +20,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._adversary import AbstractAdversary, class_adversary, mixture_adversary, regression_adversary
-from systwise.learn._folds import train_folds
-from systwise.learn._game import (
-    AbstractGame,
-    Batch,
-    Draw,
-    TrainingSettings,
-    classification_loss,
-    descend,
-    make_optimiser,
-)
-from systwise.learn._levels import LevelDraw, level_draw
-from systwise.learn._network import AbstractNetwork, NetworkSettings
-from systwise.learn._observable import stack_networks
-from systwise.learn._schedule import count_steps, learning_rates
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -45,7 +30,27 @@ from systwise.learn._strategy import (
     nuisance_scaler,
     trainable,
 )
-from systwise.learn._training import History, train
+from systwise.learn.networks._adversary import (
+    AbstractAdversary,
+    class_adversary,
+    mixture_adversary,
+    regression_adversary,
+)
+from systwise.learn.networks._network import AbstractNetwork, NetworkSettings
+from systwise.learn.observables._observable import stack_networks
+from systwise.learn.training._folds import train_folds
+from systwise.learn.training._game import (
+    AbstractGame,
+    Batch,
+    Draw,
+    TrainingSettings,
+    classification_loss,
+    descend,
+    make_optimiser,
+)
+from systwise.learn.training._levels import LevelDraw, level_draw
+from systwise.learn.training._schedule import count_steps, learning_rates
+from systwise.learn.training._training import History, train
 from systwise.random import named_key
 
 

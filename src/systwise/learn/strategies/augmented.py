@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._folds import fit_networks
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -11,6 +10,7 @@ from systwise.learn._strategy import (
     Trained,
     blind_network,
 )
+from systwise.learn.training._folds import fit_networks
 
 
 @STRATEGIES.register

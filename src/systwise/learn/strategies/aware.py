@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._folds import fit_networks
-from systwise.learn._network import Halves, NetworkSettings
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -18,6 +16,8 @@ from systwise.learn._strategy import (
     Trained,
     told_network,
 )
+from systwise.learn.networks._network import Halves, NetworkSettings
+from systwise.learn.training._folds import fit_networks
 
 
 def halves_network(settings: NetworkSettings, problem: Problem, index: np.ndarray, key: Any) -> Halves:

@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import Field, JsonValue
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._fitted import DEFAULT, FittedModel, fit_estimator, make_estimator
-from systwise.learn._folds import train_folds
-from systwise.learn._game import Draw
-from systwise.learn._host import HostObservable
-from systwise.learn._stored_models import kept_model
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
-from systwise.learn._training import History
-from systwise.learn._training_rows import NegativeWeights, training_rows
+from systwise.learn.external._fitted import DEFAULT, FittedModel, fit_estimator, make_estimator
+from systwise.learn.external._host import HostObservable
+from systwise.learn.external._stored import kept_model
+from systwise.learn.external._training_rows import NegativeWeights, training_rows
+from systwise.learn.training._folds import train_folds
+from systwise.learn.training._game import Draw
+from systwise.learn.training._training import History
 from systwise.random import named_key
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._given import given_observable
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
+from systwise.learn.observables._given import given_observable
 
 
 @STRATEGIES.register

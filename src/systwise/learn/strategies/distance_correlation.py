@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.learn._distance import distance_correlation
-from systwise.learn._game import Batch, TrainingSettings
-from systwise.learn._network import AbstractNetwork
-from systwise.learn._penalised import AbstractDecorrelation, AbstractPenalty, pivot_weights, protected
 from systwise.learn._strategy import STRATEGIES, Problem
+from systwise.learn.networks._network import AbstractNetwork
+from systwise.learn.penalties._distance import distance_correlation
+from systwise.learn.penalties._penalised import AbstractDecorrelation, AbstractPenalty, pivot_weights, protected
+from systwise.learn.training._game import Batch, TrainingSettings
 
 
 class DistancePenalty(AbstractPenalty):

@@ -8,9 +8,9 @@ import numpy as np
 
 from systwise.cases import AbstractCase, Progress, no_progress
 from systwise.errors import ConfigError
-from systwise.learn._external_models import Output, external_model, onnx_features
-from systwise.learn._host import HostObservable
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
+from systwise.learn.external._host import HostObservable
+from systwise.learn.external._models import Output, external_model, onnx_features
 from systwise.registry import suggestion
 
 

@@ -12,15 +12,15 @@ from pydantic import Field
 from scipy.optimize import linear_sum_assignment
 
 from systwise.cases import AbstractCase, Progress, no_progress
-from systwise.learn._bins import BinNetwork, BinObservable, stack_bins
-from systwise.learn._folds import train_folds
-from systwise.learn._game import TrainingSettings
-from systwise.learn._network import NetworkSettings, multilayer
-from systwise.learn._schedule import count_steps, learning_rates
-from systwise.learn._slopes import expected_yields, sloped_batch
 from systwise.learn._strategy import STRATEGIES, AbstractNetworkStrategy, Problem, Trained, feature_scaler, lesson_of
-from systwise.learn._training import History, train
-from systwise.learn._variance_game import Binner, ProfiledVariance, prior_of
+from systwise.learn.networks._network import NetworkSettings, multilayer
+from systwise.learn.observables._bins import BinNetwork, BinObservable, stack_bins
+from systwise.learn.training._folds import train_folds
+from systwise.learn.training._game import TrainingSettings
+from systwise.learn.training._schedule import count_steps, learning_rates
+from systwise.learn.training._slopes import expected_yields, sloped_batch
+from systwise.learn.training._training import History, train
+from systwise.learn.training._variance_game import Binner, ProfiledVariance, prior_of
 from systwise.random import named_key
 
 RANKING_EVENTS = 200_000

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.learn._game import Batch, TrainingSettings
-from systwise.learn._moments import legendre_basis, moment_penalty
-from systwise.learn._network import AbstractNetwork
-from systwise.learn._penalised import AbstractDecorrelation, AbstractPenalty, pivot_weights, protected
 from systwise.learn._strategy import STRATEGIES, Problem, nominal_events
+from systwise.learn.networks._network import AbstractNetwork
+from systwise.learn.penalties._moments import legendre_basis, moment_penalty
+from systwise.learn.penalties._penalised import AbstractDecorrelation, AbstractPenalty, pivot_weights, protected
+from systwise.learn.training._game import Batch, TrainingSettings
 
 
 class MomentPenalty(AbstractPenalty):

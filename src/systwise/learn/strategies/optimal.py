@@ -5,7 +5,7 @@ from __future__ import annotations
 from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
 from systwise.learn._strategy import STRATEGIES, AbstractStrategy, Problem, Trained
-from systwise.learn._truth import TruthObservable
+from systwise.learn.observables._truth import TruthObservable
 
 
 def exact_score(strategy: AbstractStrategy, problem: Problem) -> Trained:

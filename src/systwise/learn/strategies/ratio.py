@@ -13,15 +13,6 @@ from jaxtyping import Array, Key
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress
-from systwise.learn._folds import train_folds
-from systwise.learn._game import Draw, TrainingSettings
-from systwise.learn._network import NetworkSettings, multilayer
-from systwise.learn._ratio import RatioObservable
-from systwise.learn._ratio_calibration import calibrated, normalised, reference_draw, shape_nuisances
-from systwise.learn._ratio_calibrator import Method
-from systwise.learn._ratio_game import Averaged, Posterior, component_task, contrast_points, ratio_controls
-from systwise.learn._ratio_network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
-from systwise.learn._schedule import count_steps
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -31,7 +22,16 @@ from systwise.learn._strategy import (
     lesson_of,
     nuisance_scaler,
 )
-from systwise.learn._training import History, train
+from systwise.learn.networks._network import NetworkSettings, multilayer
+from systwise.learn.ratios._calibration import calibrated, normalised, reference_draw, shape_nuisances
+from systwise.learn.ratios._calibrator import Method
+from systwise.learn.ratios._game import Averaged, Posterior, component_task, contrast_points, ratio_controls
+from systwise.learn.ratios._network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
+from systwise.learn.ratios._ratio import RatioObservable
+from systwise.learn.training._folds import train_folds
+from systwise.learn.training._game import Draw, TrainingSettings
+from systwise.learn.training._schedule import count_steps
+from systwise.learn.training._training import History, train
 from systwise.parameters import ChebyshevBasis, chebyshev_basis
 from systwise.random import named_key
 

@@ -12,13 +12,13 @@ from pydantic import Field
 from systwise.cases import AbstractCase
 from systwise.errors import ConfigError
 from systwise.events import Events
-from systwise.learn._game import Batch, Draw, TrainingSettings, make_batch, seen_features
-from systwise.learn._network import AbstractNetwork
-from systwise.learn._penalised import AbstractPenalisedStrategy, AbstractPenalty
-from systwise.learn._slopes import AbstractSlope, Difference, Tangent, difference, step_width
 from systwise.learn._strategy import STRATEGIES, Problem, lesson_of
-from systwise.learn._task import Task
-from systwise.learn._training import BatchMaker
+from systwise.learn.networks._network import AbstractNetwork
+from systwise.learn.penalties._penalised import AbstractPenalisedStrategy, AbstractPenalty
+from systwise.learn.training._game import Batch, Draw, TrainingSettings, make_batch, seen_features
+from systwise.learn.training._slopes import AbstractSlope, Difference, Tangent, difference, step_width
+from systwise.learn.training._task import Task
+from systwise.learn.training._training import BatchMaker
 
 
 class TangentBatch(Batch):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from systwise.cases import Progress, no_progress
 from systwise.errors import ConfigError
-from systwise.learn._folds import fit_networks
-from systwise.learn._game import draw_between
 from systwise.learn._strategy import (
     STRATEGIES,
     AbstractNetworkStrategy,
@@ -14,6 +12,8 @@ from systwise.learn._strategy import (
     Trained,
     blind_network,
 )
+from systwise.learn.training._folds import fit_networks
+from systwise.learn.training._game import draw_between
 
 
 @STRATEGIES.register

@@ -94,21 +94,20 @@ class Systematics:
 
     def within(self, regions: Sequence[str]) -> Systematics:
         """Return what is left in some of the regions; a factor that acts in none of them goes with its constraint."""
-        rates = [
-            rate
-            if rate.regions is None
-            else dataclasses.replace(rate, regions=tuple(name for name in rate.regions if name in regions))
-            for rate in self.normalisations
-        ]
         together = {name for c in self.constraints if isinstance(c, CorrelatedGaussian) for name in c.nuisances}
-        lost = {rate.nuisance for rate in rates} - {rate.nuisance for rate in rates if rate.regions != ()} - together
+        named = {rate.nuisance for rate in self.normalisations}
+        acting = [rate for one in self.normalisations if (rate := one.within(regions)) is not None]
+        idle = named - {rate.nuisance for rate in acting}
+        # What is known together with others stays a parameter, of a factor that acts nowhere.
+        acting += [dataclasses.replace(r, regions=()) for r in self.normalisations if r.nuisance in idle & together]
+        lost = idle - together
         return dataclasses.replace(
             self,
             nuisances=tuple(n for n in self.nuisances if n.name not in lost),
             constraints=tuple(
                 c for c in self.constraints if isinstance(c, CorrelatedGaussian) or c.nuisance not in lost
             ),
-            normalisations=tuple(rate for rate in rates if rate.nuisance not in lost),
+            normalisations=tuple(acting),
         )
 
     def for_each(self, regions: Sequence[str]) -> Systematics:

@@ -293,15 +293,10 @@ def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def acting(normalisations: Sequence[Normalisation], templates: Templates) -> tuple[Normalisation, ...]:
     """Return the normalisations that act in some region of the templates, said of these regions only."""
-    here = set(templates.regions)
-    found = []
-    for rate in normalisations:
-        if rate.regions is None or here <= set(rate.regions):
-            found.append(dataclasses.replace(rate, regions=None))
-        elif here & set(rate.regions):
-            own = tuple(name for name in rate.regions if name in here)
-            found.append(dataclasses.replace(rate, regions=own))
-    return tuple(found)
+    if not templates.regions:
+        return tuple(dataclasses.replace(rate, regions=None) for rate in normalisations)
+    found = (rate.within(templates.regions) for rate in normalisations)
+    return tuple(rate for rate in found if rate is not None)
 
 
 def region_bins(templates: Templates) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""Networks with their scaler inside, and what is saved of them."""

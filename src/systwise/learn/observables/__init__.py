@@ -1,0 +1,1 @@
+"""What strategies leave behind: scores of events that templates can be made of."""

@@ -1,0 +1,1 @@
+"""Classifiers that pay for what their score does with the nuisances."""

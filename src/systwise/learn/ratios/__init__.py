@@ -1,0 +1,1 @@
+"""Density ratios: their networks, training, calibration and diagnostics."""

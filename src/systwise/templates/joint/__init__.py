@@ -1,0 +1,1 @@
+"""Anchored observables: scores at a few fixed hypotheses, in joint cells."""
