@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32
-from scipy.special import expit
 
-from systwise.cases import AbstractCase, FileEvents
+from systwise.cases import FileEvents
 from systwise.errors import ConfigError
-from systwise.events import Events, EventTable, fold_of
-from systwise.learn import AbstractObservable, GivenBins, logits_of
+from systwise.events import EventTable
+from systwise.learn import GivenBins
 from systwise.study.measure._regions import file_word
-from systwise.study.run._unblind import observed_in, run_case, run_grid, stored_rows, uniform_of
-from systwise.templates import joint_cells
-
-BLOCK = 8192
-"""Events scored at a time."""
+from systwise.study.run._placed import Places, observed_in, places_of, uniform_of
+from systwise.study.run._unblind import run_case, stored_rows
 
 
 class RunEvents:
@@ -91,37 +83,11 @@ class RunEvents:
             region: its name.
             table: events that it selects.
         """
-        case, observable = self._seen[region]
-        folds = fold_of(table.kin, observable.folds)
-        logits, counts = _logits(case, observable, table, folds)
-        if region in self._row.cells:
-            z = np.array([nuisance.nominal for nuisance in case.nuisances])
-            rows = np.arange(len(table))
-            bins = joint_cells(observable, case, table, rows, folds, z, self._row.cells[region])
-        else:
-            grid, edges = run_grid(observable, self._uniform), self._row.templates.region_edges(region)[region]
-            # The edges are some of the fine ones, so that an event is in the same bin as in the templates.
-            inner = np.searchsorted(grid.edges, edges[1:-1])
-            bins = np.searchsorted(inner, np.asarray(grid.index(jnp.asarray(logits))), side="right")
-        return Places(expit(logits).astype(np.float32), np.where(counts, bins, -1).astype(np.int32), folds)
+        return places_of(self._row, *self._seen[region], region, table, self._uniform)
 
     def scored(self, region: str) -> bool:
         """Return whether a region has a score, and not only bins of a given variable."""
         return not isinstance(self._seen[region][1], GivenBins)
-
-
-class Places(NamedTuple):
-    """Where events fall.
-
-    Attributes:
-        score: between 0 and 1, that of the nominal hypothesis where it moves.
-        bin: number of the bin or cell; -1 for events that the selection drops.
-        fold: of the network that scores the event.
-    """
-
-    score: Float32[np.ndarray, " event"]
-    bin: Int32[np.ndarray, " event"]
-    fold: Int[np.ndarray, " event"]
 
 
 class FileColumns:
@@ -156,24 +122,3 @@ class FileColumns:
                 made |= {f"{word}_score": score, f"{word}_fold": folds}
             made[f"{word}_bin"] = places
         return made
-
-
-def _logits(
-    case: AbstractCase, observable: AbstractObservable, table: EventTable, folds: Int[np.ndarray, " event"]
-) -> tuple[Float32[np.ndarray, " event"], Bool[np.ndarray, " event"]]:
-    """Return the score of every event from the network of its fold, and whether the selection keeps the event."""
-    found, counts = np.zeros(len(table), np.float32), np.zeros(len(table), bool)
-    nominal = jnp.asarray([nuisance.nominal for nuisance in case.shape_nuisances], jnp.float32)
-    hypothesis = jnp.broadcast_to(nominal, (BLOCK, len(nominal)))
-    for fold in np.unique(folds):
-        for rows, events in table.blocks(np.flatnonzero(folds == fold), BLOCK):
-            varied = _nominal(case, events, nominal)
-            scores = logits_of(observable, varied, hypothesis, jnp.asarray(fold))
-            found[rows] = np.asarray(scores)[: len(rows)]
-            counts[rows] = np.any(np.asarray(varied.weights)[: len(rows)] != 0, axis=1)
-    return found, counts
-
-
-@eqx.filter_jit
-def _nominal(case: AbstractCase, events: Events, z: Float[Array, " nuisance"]) -> Events:
-    return case.vary(events, z)

@@ -18,7 +18,7 @@ import numpy as np
 from systwise.atomic import write_atomically
 from systwise.cases import AbstractCase, Analysis, AnalysisSettings, Progress, no_progress
 from systwise.errors import ConfigError, FitError
-from systwise.events import EventTable, fold_of
+from systwise.events import EventTable
 from systwise.fit import (
     FitResult,
     GoodnessOfFit,
@@ -31,20 +31,12 @@ from systwise.fit import (
     predicted_yields,
     prefit_yields,
 )
-from systwise.learn import (
-    STRATEGIES,
-    AbstractDiscreteObservable,
-    AbstractObservable,
-    given_observable,
-    load_observable,
-)
 from systwise.study.measure._measure import fitted_fields
-from systwise.study.measure._regions import file_word
 from systwise.study.records._results import Measurement as Record
 from systwise.study.records._results import Results
+from systwise.study.run._placed import observed_in, places_of, uniform_of
 from systwise.study.store._manifest import Look, Manifest
 from systwise.study.store._templates import FOLDER, StoredTemplates
-from systwise.templates import FineGrid, Pairs, joint_score, score
 
 Stage = Literal["control", "gof", "full"]
 STAGES: tuple[Stage, ...] = ("control", "gof", "full")
@@ -261,8 +253,6 @@ def observed_counts(
 ) -> np.ndarray:
     """Return the observed counts `[bin]` of a region in the bins of a stored observable.
 
-    Each event is scored by the network of its fold, as the events of the templates were.
-
     Args:
         folder: of the run.
         row: the observable.
@@ -272,13 +262,11 @@ def observed_counts(
         uniform: bins of the run's uniform binning, which decide the fine bins.
     """
     own, observable = observed_in(folder, row, case, region)
-    z = np.array([[nuisance.nominal for nuisance in own.nuisances]])
-    rows, folds = np.arange(len(table)), fold_of(table.kin, observable.folds)
-    if region in row.cells:
-        return joint_score(observable, own, table, rows, folds, z, row.cells[region]).sums[0].sum(axis=0)
-    edges, grid = row.templates.region_edges(region)[region], run_grid(observable, uniform)
-    found = score(observable, own, table, rows, folds, Pairs(z, z), grid=grid)
-    return found.rebin(edges)[0][0].sum(axis=0)
+    bins = places_of(row, own, observable, region, table, uniform).bin
+    cells = row.cells.get(region)
+    count = len(row.templates.region_edges(region)[region]) - 1 if cells is None else cells.bins
+    weights = table.weights.sum(axis=1, dtype=np.float64)
+    return np.bincount(bins[bins >= 0], weights[bins >= 0], count)
 
 
 def _axes(row: StoredTemplates, case: Analysis) -> dict[str, Axis]:
@@ -291,27 +279,6 @@ def _axes(row: StoredTemplates, case: Analysis) -> dict[str, Axis]:
             variable = region.settings.regions[list(case.regions).index(name)].variable or name
             found[name] = Axis(region.label(variable), given)
     return found
-
-
-def uniform_of(manifest: Manifest, case: AbstractCase) -> int:
-    """Return the number of bins of a run's uniform binning, which decide its fine bins."""
-    return int(manifest.settings["binning"]["uniform"] or case.defaults.uniform_bins)
-
-
-def observed_in(
-    folder: Path, row: StoredTemplates, case: AbstractCase, region: str
-) -> tuple[AbstractCase, AbstractObservable]:
-    """Return a region of a run and what is observed there: given, or trained and stored by the run."""
-    own = case.regions[region].in_bins() if row.binning == "given" else case.regions[region]
-    if own.given or STRATEGIES.get(row.strategy).needs_score:
-        return own, given_observable(own, 1)
-    word = "" if region == row.region else f"-{file_word(region)}"
-    return own, load_observable(folder / "models" / f"{row.strategy}{word}-seed{row.seed}.eqx")[1]
-
-
-def run_grid(observable: AbstractObservable, uniform: int) -> FineGrid:
-    """Return the fine bins of a run; `uniform` is the number of bins of its uniform binning."""
-    return FineGrid.holding(observable.bins if isinstance(observable, AbstractDiscreteObservable) else uniform)
 
 
 def _counts_path(folder: Path, row: StoredTemplates) -> Path:
