@@ -6,6 +6,7 @@ label, which would double the time that a report takes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -56,6 +57,33 @@ def grid(
         hspace=space[1] / panel[1],
     )
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], names: Sequence[str] | None = None) -> None:
+    """Write a legend above all panels, in as many columns as the figure is wide, and make room for its rows.
+
+    Args:
+        figure: its panels with their titles and labels.
+        handles: lines and patches.
+        names: their names; those that they have where None.
+    """
+    labels = [str(handle.get_label()) for handle in handles] if names is None else list(names)
+    for columns in range(len(labels), 0, -1):
+        legend = figure.legend(list(handles), labels, loc="upper center", ncols=columns, fontsize=9)
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    else:
+        return
+    panels = [axis.get_tightbbox() for axis in figure.axes]
+    highest = max((panel.y1 for panel in panels if panel is not None), default=0.0)
+    missing = (highest - box.y0) / figure.dpi
+    if missing > 0:
+        old, place = figure.get_figheight(), figure.subplotpars
+        bottom, top = place.bottom * old, place.top * old
+        figure.set_figheight(old + missing)
+        figure.subplots_adjust(bottom=bottom / (old + missing), top=top / (old + missing))
 
 
 def multiples(

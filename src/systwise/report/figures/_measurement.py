@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from systwise.fit import FitResult, Impacts, Measurement, Pulls, Yields
-from systwise.report.figures._layout import grid, mesh
+from systwise.report.figures._layout import grid, legend_above, mesh
 from systwise.report.figures._style import COMPONENT_COLOURS, GREY, poi_label
 from systwise.report.figures.inference import DOWN, UP, impact_panel
 
@@ -82,7 +82,7 @@ def yield_figure(
     ratio.locator_params(axis="x", integer=axis is None)
     handles, names = main.get_legend_handles_labels()
     handles.append(Patch(facecolor="k", alpha=0.25, hatch="////", linewidth=0))
-    figure.legend(handles, [*names, "uncertainty"], loc="upper center", ncols=4, fontsize=9)
+    legend_above(figure, handles, [*names, "uncertainty"])
     return figure
 
 
@@ -109,7 +109,7 @@ def ranking_figure(impacts: Impacts, pulls: Pulls) -> Figure | None:
         Patch(color=DOWN, alpha=0.8, label=r"observation $-1\sigma$"),
         Line2D([], [], color="k", marker="o", label="pull (upper axis)"),
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

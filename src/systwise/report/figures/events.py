@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import gaussian_filter
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, mesh, multiples, outer_labels
+from systwise.report.figures._layout import grid, legend_above, mesh, multiples, outer_labels
 from systwise.report.figures._style import COMPONENT_COLOURS, nuisance_label, shown_value
 from systwise.study import DecisionFunction, FeatureDistribution, PlaneDensity, Results
 
@@ -91,7 +91,7 @@ def plane_figure(results: Results, planes: tuple[PlaneDensity, ...], components:
         for k, name in enumerate(components[: plane.density.shape[1]])
     ]
     handles.append(Line2D([], [], color="#c0c0c0", label="nominal"))
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles))
+    legend_above(figure, handles)
     return figure
 
 
@@ -180,7 +180,7 @@ def feature_figure(
         for i in range(count)
         for k, name in enumerate(components[: first.counts.shape[1]])
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=count, fontsize=9)
+    legend_above(figure, handles)
     return figure, len(ranked)
 
 

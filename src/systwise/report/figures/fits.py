@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, mesh, multiples, note
+from systwise.report.figures._layout import grid, legend_above, mesh, multiples, note
 from systwise.report.figures._style import GREY, looks, nuisance_label, poi_label
 from systwise.report.tables._rows import Place, TruePoint, main_entries, places, preferred_place, true_points
 from systwise.study import LikelihoodScan, Results
@@ -165,7 +165,7 @@ def profile_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: P
     axes[0, 0].set_ylabel(r"profiled $\Delta$NLL")
     axes[1, 0].set_ylabel("width / bound" if bounded else "width / best")
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", fontsize=9, ncols=min(len(names), 4 if len(points) > 1 else 2))
+    legend_above(figure, handles, names)
     return figure
 
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from systwise.fit import Impact, Pull
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid
+from systwise.report.figures._layout import grid, legend_above
 from systwise.report.figures._style import GREY, looks, nuisance_label, poi_label
 from systwise.report.tables._inference import Anatomy, anatomies
 from systwise.report.tables._rows import TruePoint, main_entries, true_points
@@ -59,7 +59,7 @@ def impact_figure(results: Results) -> Figure | None:
         Patch(color=DOWN, alpha=0.8, label=r"observation $-1\sigma$"),
         Line2D([], [], color="k", marker="o", label="pull, with the constraint as error bar (upper axis)"),
     ]
-    figure.legend(handles=handles, loc="upper center", ncols=3 if len(rows) > 2 else 1, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -153,7 +153,7 @@ def plane_figure_2d(results: Results, scans: tuple[PlaneScan, ...]) -> Figure | 
             axis.set_ylabel(_axis_label(results, names[1]))
             axis.set_title(f"true {point.label}", fontsize=10)
             axis.locator_params(nbins=5)
-    figure.legend(handles=list(shown.values()), loc="upper center", ncols=min(len(shown), 4), fontsize=9)
+    legend_above(figure, list(shown.values()))
     return figure
 
 

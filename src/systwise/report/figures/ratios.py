@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid
+from systwise.report.figures._layout import grid, legend_above
 from systwise.report.figures._style import GREY, nuisance_label
 from systwise.report.tables._rows import true_points
 from systwise.report.text._numbers import significant
@@ -99,7 +99,7 @@ def ratio_figure(results: Results, check: RatioCheck) -> Figure:
     ]
     if check.observed_before is not None:
         handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=1, label=BEFORE))
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles) if beside else 1, fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

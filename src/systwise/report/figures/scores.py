@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, mesh, multiples, note
+from systwise.report.figures._layout import grid, legend_above, mesh, multiples, note
 from systwise.report.figures._style import GREY, looks, nuisance_label, poi_label, shown_value, titles
 from systwise.report.tables._rows import pois, preferred_place
 from systwise.report.text._numbers import significant
@@ -120,7 +120,7 @@ def score_figure(results: Results, scores: tuple[ScoreDistribution, ...], compon
     ]
     handles.append(Line2D([], [], color=GREY, label=components[-1]))
     handles.append(Line2D([], [], color=GREY, linestyle=":", label=components[0]))
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles))
+    legend_above(figure, handles)
     return figure
 
 
@@ -153,7 +153,7 @@ def history_figure(histories: tuple[TrainingHistory, ...]) -> Figure:
     ]
     if any(history.adversary is not None for history in histories):
         handles.append(Line2D([], [], color=GREY, linestyle=":", label="adversary"))
-    figure.legend(handles=handles, loc="upper center", ncols=len(handles))
+    legend_above(figure, handles)
     return figure
 
 

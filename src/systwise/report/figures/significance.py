@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, note, outer_labels
+from systwise.report.figures._layout import grid, legend_above, note, outer_labels
 from systwise.report.figures._style import GREY, looks, poi_label
 from systwise.report.tables._significance import (
     TREATMENTS,
@@ -99,7 +99,7 @@ def line_figure(records: Sequence[SignificanceRecord], reference: Mapping[str, f
     outer_labels(axes, poi_label(along) if along else "", r"significance $\sqrt{q}$")
     handles = [Line2D([], [], color=colours[name], label=name) for name in names]
     handles += [Line2D([], [], color="k", linestyle=dashes, label=TREATMENTS[t]) for t, dashes in LINES.items()]
-    figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), 3 * len(sets)), fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -148,7 +148,7 @@ def plane_figure(planes: Sequence[SignificancePlane]) -> Figure | None:
     for axis in axes[1:, 0]:
         axis.set_ylabel(f"{poi_label(first.across)} off the line")
     handles = [Line2D([], [], color=colours[name], label=name) for name in names]
-    figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), 2 * len(sets)), fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -246,7 +246,7 @@ def fake_figure(fakes: Sequence[FakeRecord]) -> Figure | None:
     handles: list[Patch] = [Patch(color=colours[name], label=name) for name in names]
     if any(holdout for _, holdout in kinds):
         handles.append(Patch(facecolor=GREY, edgecolor="white", hatch="////", label="hold-out"))
-    figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), 2 * len(sets)), fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 
@@ -282,7 +282,7 @@ def significance_trade_off_figure(curves: Sequence[SignificanceTradeOff]) -> Fig
     for axis, label in zip(axes[:, 0], ("AUC", r"$\sqrt{q}$", "faked"), strict=True):
         axis.set_ylabel(label)
     handles = [Line2D([], [], color=look[name].colour, marker=look[name].marker, label=name) for name in names]
-    figure.legend(handles=handles, loc="upper center", ncols=len(names), fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid
+from systwise.report.figures._layout import grid, legend_above
 from systwise.report.figures._style import GREY, looks, poi_label
 from systwise.report.tables._rows import Entry, Place, find, main_entries, places, pois, true_points
 from systwise.report.text._numbers import significant
@@ -80,7 +80,7 @@ def summary_figure(results: Results, poi: str) -> Figure:
     for axis in axes.flat:
         axis.tick_params(axis="y", length=0)
     handles = _handles(results, groups)
-    figure.legend(handles=handles, loc="upper center", ncols=2 if columns == 1 else len(handles), fontsize=9)
+    legend_above(figure, handles)
     return figure
 
 

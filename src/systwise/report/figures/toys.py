@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from systwise.fit import ONE_SIGMA, TWO_SIGMA, Toys
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, note
+from systwise.report.figures._layout import grid, legend_above, note
 from systwise.report.figures._style import GREY, poi_label
 from systwise.report.tables._coverage import BIAS, ERRORS, Judged, judged_toys
 from systwise.report.tables._rows import true_points
@@ -178,7 +178,7 @@ def _legend(figure: Figure, judged: list[Judged], columns: int) -> None:
     handles = [*seen.values()]
     if any(row.record.bound for row in judged):
         handles.append(Line2D([], [], color="k", linestyle=":", label="Cramér–Rao bound"))
-    figure.legend(handles=handles, loc="upper center", ncols=min(len(handles), columns), fontsize=9)
+    legend_above(figure, handles)
 
 
 @FIGURES.register
