@@ -28,6 +28,8 @@ from systwise.cases.analysis.file._formula import parse_polynomial
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
 from systwise.events import AnchorInterpolation, Expression, SplitSettings, split_events
+from systwise.learn import Problem
+from systwise.learn.strategies.ratio import ratio_basis
 from systwise.learn.training._game import draw_between, make_batch
 from systwise.learn.training._task import hypothesis_task
 from systwise.settings import validate
@@ -216,6 +218,28 @@ def test_training_sees_every_process_at_each_value_with_its_yield(folder):
     np.testing.assert_allclose(
         np.asarray(fixed.weights, np.float64).sum(axis=0), total(case, table) * np.asarray(task.balance), rtol=1e-4
     )
+
+
+def test_hypotheses_of_density_ratios_are_where_samples_exist(folder):
+    """Elsewhere a hypothesis would compete with no event, and the ratio would learn that there are none."""
+    case = made(basic())
+    low, high = jnp.array([-1.0, -2.0, 0.0, 0.0]), jnp.array([1.0, 2.0, 0.0, 0.0])
+    drawn = low + (high - low) * jax.random.uniform(jax.random.key(0), (3000, 4))
+    points = np.asarray(case.settle_points(drawn, low, high, jax.random.key(1)))
+    values, counts = np.unique(points[:, 1], return_counts=True)
+    assert values.tolist() == [-1.0, 0.0, 1.0]
+    np.testing.assert_allclose(counts / 3000, 1 / 3, atol=0.03)
+    np.testing.assert_array_equal(points[:, 0], drawn[:, 0])  # a function may have any value
+    inside = case.settle_points(drawn, low.at[1].set(-0.5), high, jax.random.key(1))
+    assert set(np.unique(inside[:, 1]).tolist()) == {0.0, 1.0}  # within the draw only
+    # Three values determine a parabola.
+    assert case.settled == {"jes": 3}
+    table = case.load(0)
+    basis = ratio_basis(Problem(case, table, split_events(table, SplitSettings())), 4)
+    powers = np.array(basis.exponents)
+    jes = [n.name for n in case.nuisances].index("jes")
+    assert powers[:, jes].max() == 2
+    assert powers.sum(axis=1).max() == 4
 
 
 def test_an_event_and_its_shifted_copies_share_their_part_of_the_study(folder):

@@ -19,7 +19,7 @@ from systwise.cli import app
 from systwise.fit import Model, asimov, fit, prefit_yields
 from systwise.parameters import Components, GaussianConstraint, Nuisance
 from systwise.report.figures._measurement import yield_figure
-from systwise.study import Manifest, Results, StoredTemplates, build_case, build_strategies, resolve_settings
+from systwise.study import Manifest, Results, StoredTemplates
 
 pytestmark = [
     pytest.mark.usefixtures("own_cache"),
@@ -308,14 +308,24 @@ def trained(inputs) -> Path:
     tree["Regions"].append(
         {"Name": "middle", "Kind": "validation", "Variable": "other", "Binning": [-5, 0, 5], "Filter": "same == 1"}
     )
+    tree["Regions"].append(
+        {
+            "Name": "side",
+            "Kind": "control",
+            "Filter": "(far >= 0.6) & (mass >= 50)",
+            "Observable": {"Region": "signal"},
+            "Variable": "mass",
+            "Binning": EDGES[2:],
+        }
+    )
     tree["study"] = {
-        "strategies": ["nominal", "aware", "column"],
+        "strategies": ["nominal", "aware", "column", "ratio"],
         "true": [{}],
         "network": {"layers": 1, "width": 8},
         "training": {"passes": 2, "minimum_steps": 100, "evaluations": 2},
         "split": {"scheme": "folds", "folds": 2},
         "inference": {"points": "none"},
-        "binning": {"names": ["optimised"], "optimised": 4},
+        "binning": {"names": ["optimised"], "optimised": 4, "minimum": 10},
         "fit": {"conventions": ["poisson"], "cells": 6, "anchors": 3},
     }
     os.environ["SYSTWISE_CACHE"] = str(inputs / "cache")
@@ -327,9 +337,15 @@ def trained(inputs) -> Path:
 
 def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
     found = {(m.strategy, m.observable): m for m in Results.load(trained / "results.json").asimov}
-    assert set(found) == {("nominal", "fixed"), ("aware", "moving"), ("aware", "anchored"), ("column", "fixed")}
+    kinds = {("nominal", "fixed"), ("aware", "moving"), ("aware", "anchored"), ("column", "fixed")}
+    assert set(found) == kinds | {("ratio", "unbinned")}
     assert all(record.converged for record in found.values())
-    assert found["column", "fixed"].bins == 6  # the validation region's bins are not fitted
+    # Events of the signal region, and of the side region too, which lacks S; the control region is in bins.
+    assert found["ratio", "unbinned"].bins == 2
+    assert found["ratio", "unbinned"].sigma_stat_only == pytest.approx(
+        found["nominal", "fixed"].sigma_stat_only, rel=0.1
+    )
+    assert found["column", "fixed"].bins == 8  # the validation region's bins are not fitted
     measured = {m.strategy: m for m in Results.load(trained / "results.json").observed}
     assert set(measured) == {"nominal", "aware", "column"}
     values = observed()
@@ -340,7 +356,7 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
     ):
         path = trained / "unblinded" / f"{name}-{kind}-{binning}-seed0.json"
         counts = json.loads(path.read_text())
-        assert set(counts) == {"signal", "control"}
+        assert set(counts) == {"signal", "control", "side"}
         inside = (values["far"] < 0.6) & ((values["mass"] < 100) if name == "column" else True)
         assert sum(counts["signal"]) == inside.sum()
         # The same counts give the same number again.
@@ -354,10 +370,10 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
 
 
 def test_figures_of_data_have_the_variable_in_its_unit_and_the_analyst_s_label(trained):
-    others = {"control": ["mass", EDGES[:3]], "middle": ["other", [-5, 0, 5]]}
+    given = {"control": ["mass", EDGES[:3]], "middle": ["other", [-5, 0, 5]]}
     for name, axes in (
-        ("column-fixed-given", {"signal": ["mass", EDGES], **others}),
-        ("nominal-fixed-optimised", others),
+        ("column-fixed-given", {"signal": ["mass", EDGES], **given, "side": ["mass", EDGES[2:]]}),
+        ("nominal-fixed-optimised", given),
     ):
         origin = json.loads((trained / "unblinded" / f"{name}-full" / "measurement.json").read_text())["origin"]
         assert origin["axes"] == axes
@@ -510,6 +526,38 @@ BAD = {
         lambda tree: (tree["Regions"][1].update(Kind="validation"), tree["NormFactors"][1].update(Regions="control")),
         "nothing constrains it, because none of its samples is in a fitted region",
     ),
+    "an observable of no region": (
+        change("Regions", 1, {"Name": "control", "Kind": "control", "Observable": {"Region": "signl"}}),
+        "'signl' is no region (regions with Features: none)",
+    ),
+    "an observable of a given one": (
+        change("Regions", 1, {"Name": "control", "Kind": "control", "Observable": {"Region": "signal"}}),
+        "'signal' has no Features of its own",
+    ),
+    "two observables": (
+        change("Regions", 1, {"Name": "control", "Features": ["mass"], "Observable": {"Region": "signal"}}),
+        "give its own Features, or the Observable of another region",
+    ),
+    "no signal region of its own": (
+        change(
+            "Regions",
+            [
+                {"Name": "signal", "Observable": {"Region": "control"}},
+                {"Name": "control", "Kind": "control", "Features": ["mass"]},
+            ],
+        ),
+        "every signal region has the Observable of another one",
+    ),
+    "a score that one region lacks": (
+        lambda tree: (
+            tree["Regions"][1].pop("Binning"),
+            tree["Regions"][1].pop("Variable"),
+            tree["Regions"][1].update(Features=["mass"]),
+            tree["Regions"][0].update(Features=["mass"]),
+            tree.update(study={"strategies": ["column"]}),
+        ),
+        "needs a score of your own, which region 'control' has not",
+    ),
     "unknown region": (change("Samples", 2, "Regions", "contrl"), "unknown region 'contrl', did you mean 'control'"),
     "no region": (change("Systematics", 3, "Regions", []), "is empty, so that it would act on nothing"),
     "no sample": (change("Systematics", 0, "Samples", []), "is empty, so that it would act on nothing"),
@@ -591,14 +639,6 @@ def test_the_same_events_in_two_samples_are_counted(inputs):
     simulated = FILES["background"]()
     count = int(((simulated["far"] < 0.6) & (simulated["mass"] > 30)).sum())
     assert f"signal: {count:,} events of 'again' are events of 'B' too" in " ".join(done.output.split())
-
-
-def test_unbinned_likelihoods_of_several_regions_are_said_to_be_missing(inputs, tmp_path):
-    tree = analysis()
-    tree["Regions"][0] |= {"Features": ["mass", "other"]}
-    path = write(inputs, tree, "unbinned.yaml")
-    settings = resolve_settings(str(path))
-    assert "ratio" not in [s.name for s in build_strategies(build_case(str(path), settings), settings)]
 
 
 def test_a_region_without_data_cannot_be_unblinded(inputs, tmp_path):

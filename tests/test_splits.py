@@ -5,7 +5,7 @@ import pytest
 
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.errors import DataError
-from systwise.events import SplitSettings, hash_ids, split_events, uniform_hash
+from systwise.events import SplitSettings, hash_ids, split_events, split_part, uniform_hash
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,14 @@ def test_hashes_are_uniform_and_independent_between_salts():
     assert np.abs(np.histogram(a, 10, (0, 1))[0] / 10_000 - 1).max() < 0.05
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.02
     assert len(np.unique(hash_ids(ids, "fold"))) == len(ids)
+
+
+def test_events_that_trained_nothing_are_templates_but_for_those_that_choose_bins(table):
+    split = split_part(table, SplitSettings(), "unseen")
+    assert split.folds == 1
+    np.testing.assert_array_equal(split.fold, 0)
+    np.testing.assert_array_equal(split.template, ~split.binning)
+    assert split.binning.mean() == pytest.approx(0.3, abs=0.02)
 
 
 def test_few_events_take_folds_and_many_the_third(table):

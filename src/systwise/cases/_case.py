@@ -157,6 +157,11 @@ class AbstractCase(abc.ABC):
         return "signal"
 
     @property
+    def lender(self) -> str | None:
+        """Name of the region whose classifiers are used here; None where they are trained here."""
+        return None
+
+    @property
     def given(self) -> bool:
         """Whether there is a given observable only, so that nothing is trained."""
         return False
@@ -355,6 +360,28 @@ class AbstractCase(abc.ABC):
             The values, and factors on the weights (None: all 1).
         """
         return z, None
+
+    def settle_points(
+        self,
+        z: Float[Array, "point nuisance"],
+        low: Float[Array, " nuisance"],
+        high: Float[Array, " nuisance"],
+        key: Key[Array, ""],
+    ) -> Float[Array, "point nuisance"]:
+        """Return hypotheses distributed as the nuisance values at which `settle` sees events.
+
+        Args:
+            z: uniform draws.
+            low: lowest value of the draw; equal to `high` where the value is fixed.
+            high: highest value of the draw.
+            key: for choices of its own.
+        """
+        return z
+
+    @property
+    def settled(self) -> Mapping[str, int]:
+        """Nuisances that training sees at a few values only (`settle`), with their number; never two moved at once."""
+        return {}
 
     @property
     def has_score(self) -> bool:

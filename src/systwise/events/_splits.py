@@ -37,7 +37,7 @@ class Split:
     on events that the templates do not use.
 
     Attributes:
-        scheme: `third`, `folds` or `whole`.
+        scheme: `third`, `folds`, `whole`, or `unseen`, where another table trained one network.
         folds: number of networks.
         fold: `[event]` int8, the network that did not see the event, or -1.
         validation: `[event]` bool, kept out of the gradient by every network.
@@ -111,16 +111,16 @@ def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split
     Args:
         table: the events.
         settings: fractions, and the number of folds.
-        scheme: `third` or `folds`, as decided for all events.
+        scheme: `third`, `folds`, `unseen` or `whole`, as decided for all events.
     """
     if scheme == "whole":
         return whole(table)
     ids = table.kin
     validation = uniform_hash(ids, "valid") < settings.validation
     fold = _folds(ids, settings, scheme)
-    if scheme == "folds":
+    if scheme in ("folds", "unseen"):
         binning = uniform_hash(ids, "binning") < settings.binning
-        return Split(scheme, settings.folds, fold, validation, binning, ~binning)
+        return Split(scheme, settings.folds if scheme == "folds" else 1, fold, validation, binning, ~binning)
     template = fold == 0
     return Split(scheme, 1, fold, validation, validation & ~template, template)
 
@@ -151,4 +151,6 @@ def _folds(ids: np.ndarray, settings: SplitSettings, scheme: str) -> np.ndarray:
     """Return the network that did not see each event, or -1, `[event]` int8."""
     if scheme == "folds":
         return (uniform_hash(ids, "fold") * settings.folds).astype(np.int8)
+    if scheme == "unseen":
+        return np.zeros(len(ids), np.int8)
     return np.where(ids % 3 == 1, 0, -1).astype(np.int8)

@@ -27,7 +27,7 @@ from systwise.learn.networks._network import (
 from systwise.learn.observables._observable import AbstractObservable
 from systwise.learn.training._checkpoints import Checkpoints
 from systwise.learn.training._game import Draw, TrainingSettings, draw_between, make_batch, prior_draw
-from systwise.learn.training._task import hypothesis_task
+from systwise.learn.training._task import Task, hypothesis_task
 from systwise.learn.training._training import BatchMaker, History, Lesson
 from systwise.random import named_key
 from systwise.registry import Registry
@@ -151,16 +151,17 @@ class AbstractNetworkStrategy(AbstractStrategy):
 STRATEGIES: Registry[AbstractStrategy] = Registry("strategy", "systwise.learn.strategies")
 
 
-def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False) -> Scaler:
+def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False, task: Task | None = None) -> Scaler:
     """Return the scaler of the balanced training events at nominal nuisance values.
 
     Args:
         problem: the events.
         index: training events.
         told: the network is told the nuisances, and so must not see features of the sample.
+        task: balances the events; the case's two hypotheses where None.
     """
     case = problem.case
-    features, weights = nominal_events(problem, index)
+    features, weights = nominal_events(problem, index, task)
     scaler = fit_scaler(features, np.abs(weights).sum(axis=1), case.undefined, case.columns_of(case.log_features))
     if not case.sample_features:
         return scaler
@@ -172,10 +173,10 @@ def feature_scaler(problem: Problem, index: np.ndarray, told: bool = False) -> S
     )
 
 
-def nominal_events(problem: Problem, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nominal_events(problem: Problem, index: np.ndarray, task: Task | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return features and balanced weights `[event, class]` of events at nominal, some 200,000 of them at most."""
     part = index[:: max(1, len(index) // SCALER_EVENTS)]
-    task = hypothesis_task(problem.case, problem.table, index)
+    task = hypothesis_task(problem.case, problem.table, index) if task is None else task
     nominal = np.asarray(problem.nominal, np.float32)
     rows, weights = [], []
     for indices, events in problem.table.blocks(part, 65_536):

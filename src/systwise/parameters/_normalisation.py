@@ -24,7 +24,7 @@ class Normalisation:
             `down^-z` below, nominal 0 (HistFactory's exponential interpolation, arXiv:1007.1727).
         up: factor at z = +1 (`lognormal`).
         down: factor at z = -1 (`lognormal`); 1/up where None.
-        regions: names of the regions in which it acts; all where None.
+        regions: names of the regions in which it acts; all where None, none where empty.
     """
 
     nuisance: str
@@ -73,6 +73,8 @@ class Normalisation:
         mine = np.array([name in self.components for name in components])[:, None]
         if self.regions is None:
             return mine
+        if not self.regions:
+            return np.zeros_like(mine)
         unknown = set(self.regions) - set(regions or ())
         if unknown:
             raise ConfigError(

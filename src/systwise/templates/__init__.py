@@ -15,7 +15,7 @@ The anchored observable, a moving score at a few fixed hypotheses binned jointly
     templates = build_joint_templates(table, case.components, case.nuisances, true_points=true_points)
 """
 
-from systwise.templates._expectation import background_mask, effective_counts
+from systwise.templates._expectation import background_mask, effective_counts, signal_and_background
 from systwise.templates._grid import FineGrid
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._prune import prune
@@ -63,6 +63,7 @@ __all__ = [
     "prune",
     "restrict_templates",
     "score",
+    "signal_and_background",
     "signal_quantiles",
     "smooth_353qh_twice",
     "smooth_templates",

@@ -76,13 +76,13 @@ class Analysis(AbstractCase):
 
         Args:
             settings: the whole analysis.
-            region: which of its regions this is; the first signal region where None.
+            region: which of its regions this is; the first signal region with an observable of its own where None.
 
         Raises:
             ConfigError: the parts of the file do not fit together.
         """
         super().__init__(settings)
-        first = next(r.name for r in settings.regions if r.kind == "signal")
+        first = next(r.name for r in settings.regions if r.kind == "signal" and r.observable is None)
         self.region: str = first if region is None else region
         self.view = RegionView(settings, self.region)
         self._binned = self.view.given and self.view.region.binning is not None
@@ -178,6 +178,11 @@ class Analysis(AbstractCase):
         return self.view.given
 
     @property
+    def lender(self) -> str | None:
+        """Name of the region whose classifiers are used here; None where they are trained here."""
+        return self.view.lender
+
+    @property
     def components(self) -> Components:
         """A component a sample, or several where its formula has several terms."""
         return self._components
@@ -233,7 +238,7 @@ class Analysis(AbstractCase):
 
     def label(self, feature: str) -> str:
         """Return the label that the file gives, or the name."""
-        return next((f.label for f in self.view.region.features if f.name == feature and f.label), feature)
+        return next((f.label for f in self.view.seen if f.name == feature and f.label), feature)
 
     @property
     def undefined(self) -> float | None:
@@ -303,6 +308,22 @@ class Analysis(AbstractCase):
     ) -> tuple[Float[Array, "event nuisance"], Float[Array, " event"] | None]:
         """Return the values at which rows are trained: those of samples where there are samples, see `Star`."""
         return self._star.settle(events, z, low, high, key) if self.layout.samples else (z, None)
+
+    def settle_points(
+        self,
+        z: Float[Array, "point nuisance"],
+        low: Float[Array, " nuisance"],
+        high: Float[Array, " nuisance"],
+        key: Key[Array, ""],
+    ) -> Float[Array, "point nuisance"]:
+        """Return hypotheses at which samples exist, see `Star`."""
+        return self._star.settle_points(z, low, high, key) if self.layout.samples else z
+
+    @property
+    def settled(self) -> Mapping[str, int]:
+        """Nuisances with samples, and at how many values there are any, the nominal one among them."""
+        star, names = self._star, [nuisance.name for nuisance in self.shape_nuisances]
+        return {names[j]: 1 + int((star.nuisance == j).sum()) for j in star.moved}
 
     def load(self, seed: int, progress: Progress = no_progress) -> EventTable:
         """Read the files; `seed` plays no part.

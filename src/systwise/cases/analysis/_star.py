@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from systwise.cases.analysis.reading._layout import CODE
 from systwise.events import Events, SampleVariation
@@ -56,22 +56,50 @@ class Star:
             high: highest values of the draw.
             key: of the draw.
         """
-        free = low < high
-        value, which = jnp.asarray(self.value, z.dtype), jnp.asarray(self.nuisance)
-        active = (which < 0) | (free[which] & (value >= low[which] - 1e-6) & (value <= high[which] + 1e-6))
+        active = self._active(low, high)
         allowed = jnp.asarray(self.nominal_rows)[events.process] & active
         count = allowed.sum(axis=1)
-        uniform = jax.random.uniform(key, (z.shape[0],), jnp.float32)
-        rank = jnp.minimum((uniform * count).astype(jnp.int32), count - 1)
-        chosen = jnp.argmax(jnp.cumsum(allowed, axis=1) > rank[:, None], axis=1)
+        chosen = _chosen(allowed, key)
         code = events.columns[:, CODE].astype(jnp.int32)
         own = jnp.asarray(self.point_of)[code]
         chosen = jnp.where(code > 0, jnp.where(active[own], own, 0), chosen)
         share = jnp.where(code > 0, 1, count) / active.sum()
+        return self._at(z, chosen, low < high), share
+
+    def settle_points(
+        self,
+        z: Float[Array, "point nuisance"],
+        low: Float[Array, " nuisance"],
+        high: Float[Array, " nuisance"],
+        key: Key[Array, ""],
+    ) -> Float[Array, "point nuisance"]:
+        """Return hypotheses among which each point of training is equally likely; arguments as those of `settle`."""
+        active = self._active(low, high)
+        return self._at(z, _chosen(jnp.broadcast_to(active, (z.shape[0], active.shape[0])), key), low < high)
+
+    def _active(self, low: Float[Array, " nuisance"], high: Float[Array, " nuisance"]) -> Bool[Array, " point"]:
+        """Return which points lie within the draw."""
+        value, which = jnp.asarray(self.value, low.dtype), jnp.asarray(self.nuisance)
+        within = (value >= low[which] - 1e-6) & (value <= high[which] + 1e-6)
+        return (which < 0) | ((low < high)[which] & within)
+
+    def _at(
+        self, z: Float[Array, "row nuisance"], chosen: Int[Array, " row"], free: Bool[Array, " nuisance"]
+    ) -> Float[Array, "row nuisance"]:
+        """Return nuisance values with those that have samples at the chosen points, unless they are constant."""
+        value, which = jnp.asarray(self.value, z.dtype), jnp.asarray(self.nuisance)
         for j in self.moved:
             at = jnp.where(which[chosen] == j, value[chosen], self.centre[j])
             z = z.at[:, j].set(jnp.where(free[j], at, z[:, j]))
-        return z, share
+        return z
+
+
+def _chosen(allowed: Bool[Array, "row point"], key: Key[Array, ""]) -> Int[Array, " row"]:
+    """Return one of each row's allowed points, all equally likely."""
+    count = allowed.sum(axis=1)
+    uniform = jax.random.uniform(key, (allowed.shape[0],), jnp.float32)
+    rank = jnp.minimum((uniform * count).astype(jnp.int32), count - 1)
+    return jnp.argmax(jnp.cumsum(allowed, axis=1) > rank[:, None], axis=1)
 
 
 def build_star(nuisances: Sequence[Nuisance], variations: Sequence[SampleVariation], processes: int) -> Star:

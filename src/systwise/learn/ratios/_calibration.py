@@ -12,11 +12,13 @@ from jaxtyping import Array, Float, Int, Key
 from scipy.stats import qmc
 
 from systwise.cases import AbstractCase
+from systwise.errors import FitError
 from systwise.events import Events
 from systwise.learn._strategy import Problem
 from systwise.learn.ratios._calibrator import Method, calibration_map, fresh_calibrator, stored
+from systwise.learn.ratios._game import present
 from systwise.learn.ratios._ratio import RatioObservable
-from systwise.learn.training._game import Draw, draw_between
+from systwise.learn.training._game import Draw, draw_between, drawn_events
 from systwise.learn.training._task import Task
 from systwise.parameters import ChebyshevBasis
 from systwise.random import named_key
@@ -77,9 +79,8 @@ def _reference_sums(
     key: Key[Array, ""],
 ) -> tuple[Float[Array, "3 component point"], Float[Array, ""], Float[Array, ""]]:
     """Return `sum w r`, `sum w^2 r^2` and `sum w^2 r` of a block, and the sums of w and w^2."""
-    count = events.weights.shape[0]
-    varied = case.vary(events, draw(key, count))
-    w = jnp.sum(task.weights(varied), axis=1)
+    varied, _, share = drawn_events(case, draw, events, key)
+    w = share * jnp.sum(task.weights(varied), axis=1)
 
     log_ratio = observable.log_ratios_at(varied, points, fold)
     ratio = jnp.exp(log_ratio)
@@ -102,14 +103,23 @@ def normalised(
         fold: the network.
         most: events to use at most.
         seed: of the draws.
+
+    Raises:
+        FitError: the ratios overflow.
     """
     index = np.sort(np.concatenate([problem.split.stopping(fold), problem.split.training(fold)]))
     index = index[:: -(-len(index) // most)]
     points = normalisation_points(observable.basis)
     mean, error = reference_means(observable, problem, task, draw, index, fold, points, seed)
     polynomials = np.asarray(observable.basis(jnp.asarray(points, jnp.float32)), np.float64)
+    found = list(present(problem.table))
+    if not (np.all(np.isfinite(mean[found])) and np.all(mean[found] > 0)):
+        raise FitError(
+            "ratio: the learned density ratios overflow within the nuisances' training ranges, so they have no "
+            "normalisation; lower the strategy's degree or the learning rate, or give more events"
+        )
     shift = np.zeros(observable.shift.shape[1:])
-    for k in range(len(mean)):
+    for k in found:
         weight = mean[k] / np.maximum(error[k], 1e-9 * mean[k])
         shift[k] = np.linalg.lstsq(polynomials * weight[:, None], -np.log(mean[k]) * weight, rcond=None)[0]
     change = jnp.asarray(shift, jnp.float32)
@@ -173,7 +183,7 @@ def calibrated(
     made = observable.calibrator or fresh_calibrator(nominal, folds, components, terms)
     # The map is looked up before the normalisation, which is one number for all events at the nominal point.
     start = np.asarray(observable.shift[fold] @ observable.basis(made.nominal))
-    for k in range(components):
+    for k in present(problem.table):
         held = own_weight[k] != 0
         at, offset = calibration_map((own[k, held], own_weight[k, held]), (other[k], other_weight), method)
         knots, offsets = stored(at - start[k], offset)
@@ -197,11 +207,10 @@ def _nominal_ratios(
     key: Key[Array, ""],
 ) -> tuple[Array, Array, Array, Array]:
     """Return nominal ln r_k and weights of a block: components' `[component, event]` twice, then the reference's."""
-    count = events.weights.shape[0]
-    z = jnp.broadcast_to(nominal, (count, nominal.shape[0]))
-    there, varied = case.vary(events, z), case.vary(events, draw(key, count))
+    z = jnp.broadcast_to(nominal, (events.weights.shape[0], nominal.shape[0]))
+    there, (varied, _, share) = case.vary(events, z), drawn_events(case, draw, events, key)
     own, other = observable.log_ratios(there, z, fold), observable.log_ratios(varied, z, fold)
-    return own.T, task.weights(there).T, other.T, jnp.sum(task.weights(varied), axis=1)
+    return own.T, task.weights(there).T, other.T, share * jnp.sum(task.weights(varied), axis=1)
 
 
 def shape_nuisances(problem: Problem) -> tuple[int, ...]:

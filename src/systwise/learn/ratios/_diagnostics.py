@@ -14,9 +14,9 @@ from systwise.cases import AbstractCase
 from systwise.events import Events
 from systwise.learn._strategy import Problem
 from systwise.learn.ratios._calibration import BLOCK, reference_means
-from systwise.learn.ratios._game import component_task
+from systwise.learn.ratios._game import component_task, present
 from systwise.learn.ratios._ratio import AbstractRatioObservable, RatioObservable
-from systwise.learn.training._game import Draw
+from systwise.learn.training._game import Draw, drawn_events
 from systwise.learn.training._task import Task
 from systwise.random import named_key
 
@@ -103,12 +103,13 @@ def ratio_diagnostics(
         plain = _calibration(observable.uncalibrated(), *given)
         before = {f"{name}_before": plain[name] for name in ("observed", "predicted")}
     means, means_error = reference_means(observable, problem, task, draw, held_out, fold, points, seed)
+    kept = list(present(problem.table))
     return RatioDiagnostics(
-        components=problem.table.component_names,
+        components=tuple(problem.table.component_names[k] for k in kept),
         points=np.asarray(points, np.float64),
         edges=np.linspace(0, 1, BINS + 1),
-        means=means,
-        means_error=means_error,
+        means=means[kept],
+        means_error=means_error[kept],
         **found,
         **before,
     )
@@ -124,7 +125,7 @@ def _calibration(
     seed: int,
     fold: int,
 ) -> dict[str, np.ndarray]:
-    """Return the fields of the diagnostics that are histograms, `[component, point, bin]`."""
+    """Return the diagnostics that are histograms, `[component, point, bin]`, of the components with events."""
     shape = (len(task.classes), len(points), BINS)
     reference, reference2, component, component2, inside = (np.zeros(shape) for _ in range(5))
     closure, closure2 = np.zeros(shape), np.zeros(shape)
@@ -139,6 +140,9 @@ def _calibration(
                 (reference, reference2, closure, closure2, component, component2, inside), sums, strict=True
             ):
                 total[:, p] += np.asarray(part, np.float64)
+    kept = list(present(problem.table))
+    every = (reference, reference2, closure, closure2, component, component2, inside)
+    reference, reference2, closure, closure2, component, component2, inside = (total[kept] for total in every)
     norm_reference, norm = reference.sum(axis=-1, keepdims=True), component.sum(axis=-1, keepdims=True)
     reference, reference2 = reference / norm_reference, reference2 / norm_reference**2
     component, component2 = component / norm, component2 / norm**2
@@ -170,10 +174,9 @@ def _histograms(
     key: Key[Array, ""],
 ) -> tuple[Float[Array, "component bin"], ...]:
     """Return a block's histograms in g: reference w and w^2, times r, r^2; component w and w^2; reference w g."""
-    count = events.weights.shape[0]
-    z = jnp.broadcast_to(point, (count, point.shape[0]))
-    varied, there = case.vary(events, draw(key, count)), case.vary(events, z)
-    w, own = jnp.sum(task.weights(varied), axis=1), task.weights(there)
+    z = jnp.broadcast_to(point, (events.weights.shape[0], point.shape[0]))
+    there, (varied, _, share) = case.vary(events, z), drawn_events(case, draw, events, key)
+    w, own = share * jnp.sum(task.weights(varied), axis=1), task.weights(there)
     log_ratio, at_point = observable.log_ratios(varied, z, fold), observable.log_ratios(there, z, fold)
 
     def histogram(g: Array, values: Array) -> Array:

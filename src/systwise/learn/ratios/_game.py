@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 from scipy.stats import qmc
 
+from systwise.cases import AbstractCase
 from systwise.errors import DataError
 from systwise.events import EventTable
 from systwise.learn.ratios._network import AbstractRatioNetwork
@@ -34,18 +35,28 @@ RATE, AVERAGE = 0, 1
 def component_task(table: EventTable, index: np.ndarray) -> Task:
     """Return the task of telling every component from all others, equally likely over `index`.
 
+    A component without events in the table counts for nothing: its process is not in the region.
+
     Raises:
         DataError: a component has no positive total weight.
     """
-    count = len(table.component_names)
+    found = present(table)
     totals = table.weights[index].sum(axis=0, dtype=np.float64)
-    for name, total in zip(table.component_names, totals, strict=True):
-        if not total > 0:
+    for k in found:
+        if not totals[k] > 0:
             raise DataError(
-                f"{table.source}: the training events of '{name}' have total weight {total:g}; a density ratio needs "
+                f"{table.source}: the training events of '{table.component_names[k]}' have total weight "
+                f"{totals[k]:g}; a density ratio needs "
                 "positive ones, so express the components in a positive basis of hypotheses"
             )
-    return Task(jnp.eye(count, dtype=jnp.float32), jnp.asarray(len(index) / (count * totals), jnp.float32))
+    rates = np.zeros(len(totals))
+    rates[list(found)] = len(index) / (len(found) * totals[list(found)])
+    return Task(jnp.eye(len(totals), dtype=jnp.float32), jnp.asarray(rates, jnp.float32))
+
+
+def present(table: EventTable) -> tuple[int, ...]:
+    """Return the numbers of the components that have events."""
+    return tuple(np.flatnonzero(np.any(table.weights != 0, axis=0)).tolist())
 
 
 def contrast_points(low: np.ndarray, high: np.ndarray, count: int) -> np.ndarray:
@@ -100,9 +111,17 @@ class Averaged(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Posterior(AbstractGame):
-    """One network descending the posterior loss."""
+    """One network descending the posterior loss.
+
+    Attributes:
+        settings: of the training.
+        case: knows at which nuisance values there are events; hypotheses elsewhere would compete with none.
+        components: numbers of those that have events, the only ones that compete.
+    """
 
     settings: TrainingSettings
+    case: AbstractCase
+    components: tuple[int, ...]
 
     def begin(self, players: Averaged) -> PyTree:
         """Return the optimiser state."""
@@ -119,10 +138,11 @@ class Posterior(AbstractGame):
     ) -> tuple[Averaged, PyTree, Float[Array, ""]]:
         """Descend once; controls are the learning rate and the share of the new weights in the average."""
         batch_key, point_key = jax.random.split(key)
-        seen, points = batch(batch_key), players.shifted(point_key)
+        seen, low, high = batch(batch_key), players.low, players.low + players.span
+        points = self.case.settle_points(players.shifted(point_key), low, high, jax.random.fold_in(point_key, 1))
 
         def loss(network: AbstractRatioNetwork) -> Float[Array, ""]:
-            return posterior_loss(*network.both(seen.features, seen.z, points), seen.weights)
+            return self._loss(network, seen, points)
 
         optimiser = make_optimiser(self.settings.optimiser, self.settings.weight_decay)
         network, state, value = descend(optimiser, loss, players.network, state, controls[RATE])
@@ -135,7 +155,14 @@ class Posterior(AbstractGame):
 
     def score(self, players: Averaged, batch: Batch, controls: Float[Array, " control"]) -> Float[Array, ""]:
         """Return the posterior loss of the averaged network."""
-        return posterior_loss(*players.average.both(batch.features, batch.z, players.points), batch.weights)
+        return self._loss(players.average, batch, players.points)
+
+    def _loss(
+        self, network: AbstractRatioNetwork, batch: Batch, points: Float[Array, "point nuisance"]
+    ) -> Float[Array, ""]:
+        own, shared = network.both(batch.features, batch.z, points)
+        kept = np.array(self.components)
+        return posterior_loss(own[kept], shared[kept], batch.weights[:, kept])
 
 
 def ratio_controls(settings: TrainingSettings, averaged: float, steps: int) -> np.ndarray:

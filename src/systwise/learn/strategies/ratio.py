@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Literal
 
@@ -9,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 from pydantic import Field
 
 from systwise.cases import Progress, no_progress
@@ -25,7 +26,7 @@ from systwise.learn._strategy import (
 from systwise.learn.networks._network import NetworkSettings, multilayer
 from systwise.learn.ratios._calibration import calibrated, normalised, reference_draw, shape_nuisances
 from systwise.learn.ratios._calibrator import Method
-from systwise.learn.ratios._game import Averaged, Posterior, component_task, contrast_points, ratio_controls
+from systwise.learn.ratios._game import Averaged, Posterior, component_task, contrast_points, present, ratio_controls
 from systwise.learn.ratios._network import AbstractRatioNetwork, NetworkRatio, PolynomialRatio
 from systwise.learn.ratios._ratio import RatioObservable
 from systwise.learn.training._folds import train_folds
@@ -130,11 +131,10 @@ class Ratio(AbstractNetworkStrategy):
         # The first member shares its name with the training of a single network.
         words = (fold,) if member == 0 else (fold, member)
         network = self._fresh(problem, basis, lesson.training, named_key(seed, "network", *words))
-        low, high = np.asarray(draw.low), np.asarray(draw.high)
-        points = contrast_points(low, high, self.contrasts)
-        players = Averaged(network, network, jnp.asarray(points), draw.low, draw.high - draw.low)
+        points = hypotheses(problem, draw, self.contrasts)
+        players = Averaged(network, network, points, draw.low, draw.high - draw.low)
         controls = ratio_controls(self.training, self.averaged, count_steps(self.training, lesson.feed.count))
-        game = Posterior(self.training)
+        game = Posterior(self.training, problem.case, present(problem.table))
         players, history = train(game, players, lesson, controls, seed, ("train", *words), progress)
         return players.average, history
 
@@ -142,7 +142,7 @@ class Ratio(AbstractNetworkStrategy):
         self, problem: Problem, basis: ChebyshevBasis, index: np.ndarray, key: Key[Array, ""]
     ) -> AbstractRatioNetwork:
         components, features = len(problem.table.component_names), len(problem.case.features)
-        scaler = feature_scaler(problem, index, told=True)
+        scaler = feature_scaler(problem, index, told=True, task=component_task(problem.table, index))
         if self.form == "polynomial":
             outputs = components * basis.terms
             mlp = multilayer(self.network, features, outputs, key)
@@ -156,15 +156,33 @@ class Ratio(AbstractNetworkStrategy):
         return NetworkRatio(scaler=scaler, nuisance_scaler=told, mlp=mlp, components=components)
 
 
+def hypotheses(problem: Problem, draw: Draw, count: int) -> Float[Array, "point nuisance"]:
+    """Return `count` nuisance values spread over those at which training sees events."""
+    points = jnp.asarray(contrast_points(np.asarray(draw.low), np.asarray(draw.high), count))
+    return problem.case.settle_points(points, draw.low, draw.high, named_key(0, "hypotheses"))
+
+
 def ratio_basis(problem: Problem, degree: int) -> ChebyshevBasis:
-    """Return the polynomials over the training ranges, float32."""
+    """Return the polynomials over the training ranges, float32.
+
+    Of a nuisance that training sees at n values only, no powers beyond n - 1, and no products of two such: nothing
+    would determine them.
+    """
     ranges = [n.training if n.training[1] > n.training[0] else n.range for n in problem.case.nuisances]
     basis = chebyshev_basis(ranges, degree, shape_nuisances(problem))
+    names = [nuisance.name for nuisance in problem.case.nuisances]
+    few = {names.index(name): count - 1 for name, count in problem.case.settled.items()}
+    kept = tuple(
+        row
+        for row in basis.exponents
+        if all(row[j] <= most for j, most in few.items()) and sum(row[j] > 0 for j in few) <= 1
+    )
+    basis = dataclasses.replace(basis, exponents=kept)
     return ChebyshevBasis(jnp.asarray(basis.centre, jnp.float32), jnp.asarray(basis.half, jnp.float32), basis.exponents)
 
 
 def normalisation_basis(basis: ChebyshevBasis, extra: int) -> ChebyshevBasis:
-    """Return `basis` and behind it the products up to `extra` degrees more that hold two nuisances at most.
+    """Return `basis` and behind it what it lacks of the products up to `extra` degrees more, of two nuisances at most.
 
     >>> basis = chebyshev_basis([(0.0, 1.0), (0.0, 1.0), (0.0, 1.0)], degree=1)
     >>> normalisation_basis(basis, 1).exponents[4:]
@@ -177,7 +195,7 @@ def normalisation_basis(basis: ChebyshevBasis, extra: int) -> ChebyshevBasis:
             row = [0] * len(basis.exponents[0])
             for j, power in zip(pair, powers, strict=True):
                 row[j] += power
-            if highest < sum(row) <= highest + extra:
+            if sum(row) <= highest + extra and tuple(row) not in basis.exponents:
                 rows.add(tuple(row))
     more = sorted(rows, key=lambda row: (sum(row), row))
     return ChebyshevBasis(basis.centre, basis.half, (*basis.exponents, *more))
@@ -203,7 +221,7 @@ def join(
         basis=basis,
         shift=jnp.zeros((folds, components, basis.terms), jnp.float32),
         calibrator=None,
-        points=jnp.asarray(contrast_points(np.asarray(draw.low), np.asarray(draw.high), REFERENCE_POINTS)),
+        points=hypotheses(problem, draw, REFERENCE_POINTS),
         log_fractions=jnp.asarray(fractions, jnp.float32),
         folds=folds,
         members=members,

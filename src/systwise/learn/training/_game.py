@@ -85,18 +85,28 @@ class Batch(eqx.Module):
     weights: Float[Array, "event class"]
 
 
+def drawn_events(
+    case: AbstractCase, draw: Draw, events: Events, key: Key[Array, ""]
+) -> tuple[Events, Float[Array, "event nuisance"], Float[Array, " event"]]:
+    """Return events at fresh nuisance values, these values, and what each event counts for.
+
+    Where simulation exists at a few values only, these are drawn (`AbstractCase.settle`).
+    """
+    z = draw(key, events.weights.shape[0])
+    z, share = case.settle(events, z, draw.low, draw.high, jax.random.fold_in(key, 2))
+    return case.vary(events, z), z, jnp.ones(z.shape[0]) if share is None else share
+
+
 def make_batch(case: AbstractCase, task: Task, draw: Draw, events: Events, key: Key[Array, ""]) -> Batch:
     """Vary `events` to fresh nuisance values.
 
     Where features belong to the sample, every event stands there twice: once as part of each hypothesis, with
     that hypothesis's value and a weight in its class only.
     """
-    z = draw(key, events.weights.shape[0])
     if not case.sample_features or task.hypotheses is None:
-        z, share = case.settle(events, z, draw.low, draw.high, jax.random.fold_in(key, 2))
-        varied = case.vary(events, z)
-        weights = task.weights(varied)
-        return Batch(varied.features, z, weights if share is None else weights * share[:, None])
+        varied, z, share = drawn_events(case, draw, events, key)
+        return Batch(varied.features, z, task.weights(varied) * share[:, None])
+    z = draw(key, events.weights.shape[0])
     # How well the sample's value is known is what the prior says, whatever range the events are varied over. A
     # strategy that knows one value of a nuisance only has events of that value, and the prior's sample values.
     at = draw.nearest(prior_draw(case, jax.random.fold_in(key, 1), z.shape[0]))

@@ -197,7 +197,7 @@ class RatioFigures(AbstractFigures):
         for number, check in enumerate(plots.ratio_checks):
             yield Sketch(
                 "ratios" if len(plots.ratio_checks) == 1 else f"ratios_{number + 1}",
-                f"Can the density ratios of {check.strategy} be trusted?",
+                f"Can the density ratios of {check.strategy}{f', {check.region},' if check.region else ''} be trusted?",
                 "Top: fraction of a component among its events and as many of the reference, against what the ratio "
                 "predicts, g = r / (1 + r); beneath, the difference. Third: the reference reweighted by the ratio "
                 "over the component itself. Bottom: mean ratio over the reference, one if calibrated. Dotted: before "

@@ -292,22 +292,22 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
         ConfigError: a name or key is unknown, or a strategy does not exist for the case.
     """
     known = STRATEGIES.names()
+    scoreless = next((name for name, region in case.regions.items() if not region.has_score), None)
     for name in settings.strategy:
         STRATEGIES.get(name)
     wanted = settings.strategies
     if wanted is None or wanted == ("all",):
         wanted = tuple(n for n in known if wanted is not None or STRATEGIES.get(n).by_default)
         wanted = tuple(n for n in wanted if case.truth is not None or not STRATEGIES.get(n).needs_truth)
-        wanted = tuple(n for n in wanted if case.has_score or not STRATEGIES.get(n).needs_score)
+        wanted = tuple(n for n in wanted if scoreless is None or not STRATEGIES.get(n).needs_score)
         # What cannot be without settings, as somebody's own model, is run where it has them.
         wanted = tuple(n for n in wanted if n in settings.strategy or not _asks_for_settings(n))
         if case.given:
             wanted = tuple(n for n in wanted if STRATEGIES.get(n).needs_score)
         if not case.shape_nuisances:
             wanted = tuple(n for n in wanted if not STRATEGIES.get(n).needs_nuisances)
-        if case.components.alternative is not None or len(case.regions) > 1:
-            # Components of a squared amplitude are no processes whose densities are worth learning one by one; and a
-            # study does not fit unbinned and binned regions together.
+        if case.components.alternative is not None:
+            # Components of a squared amplitude are no processes whose densities are worth learning one by one.
             wanted = tuple(n for n in wanted if "unbinned" not in STRATEGIES.get(n).observables)
     chosen = [STRATEGIES.get(name) for name in dict.fromkeys(wanted)]
     if not chosen:
@@ -323,9 +323,10 @@ def build_strategies(case: AbstractCase, settings: StudySettings) -> list[Abstra
                 f"strategy '{kind.name}' is trained on features, and region '{case.region}' has none; give it "
                 "Features, or leave the strategy out"
             )
-        if kind.needs_score and not case.has_score:
+        if kind.needs_score and scoreless is not None:
+            where = f"region '{scoreless}'" if len(case.regions) > 1 else f"case '{case.name}'"
             raise ConfigError(
-                f"strategy '{kind.name}' needs a score of your own, which case '{case.name}' has not; name it as "
+                f"strategy '{kind.name}' needs a score of your own, which {where} has not; name it as "
                 "Variable of the region in an analysis file"
             )
         tree: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from systwise.templates import (
     merge_sparse,
     mixture_quantiles,
     optimised_edges,
+    signal_and_background,
     signal_quantiles,
     uniform_edges,
 )
@@ -39,6 +40,8 @@ def choose_edges(
         own: bins of an observable that is made of bins, which `uniform` leaves as they are.
     """
     components, bins = case.components, settings.optimised or case.defaults.optimised_bins
+    if name in ("optimised", "signal_quantiles") and not signal_and_background(choosing, 0, components)[0].any():
+        name = "mixture_quantiles"  # a region without signal has nothing to choose them by
     if name in ("uniform", "given"):
         edges = uniform_edges(own or uniform_bins(settings, case))
     elif name == "optimised":

@@ -20,6 +20,7 @@ from systwise.fit import (
     moving_asimov,
     study_auxiliary,
 )
+from systwise.parameters import Normalisation
 from systwise.study.measure._exhibits import background_shift
 from systwise.study.measure._scans import likelihood_scan
 from systwise.study.plan._plan import Plan
@@ -62,7 +63,13 @@ class Setup:
     cells: Mapping[str, JointBinning] = dataclasses.field(default_factory=dict)
 
 
-def build_model(plan: Plan, templates: Templates, convention: Convention, simulation: bool) -> Model:
+def build_model(
+    plan: Plan,
+    templates: Templates,
+    convention: Convention,
+    simulation: bool,
+    elsewhere: tuple[Normalisation, ...] = (),
+) -> Model:
     """Return the likelihood of the templates.
 
     Args:
@@ -70,6 +77,7 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         templates: expected counts.
         convention: terms in the data alone.
         simulation: give every bin a simulation factor (Barlow-Beeston lite).
+        elsewhere: factors that act on nothing here, so that the parameters are those of other regions.
     """
     model = Model.from_templates(
         plan.case.components,
@@ -78,7 +86,7 @@ def build_model(plan: Plan, templates: Templates, convention: Convention, simula
         list(templates.counts) if templates.grid is None else [templates.grid],
         convention=convention,
         moving=templates.moving,
-        normalisations=acting(plan.normalisations, templates),
+        normalisations=(*acting(plan.normalisations, templates), *elsewhere),
         variances=nominal_variances(templates, plan.nuisances) if simulation else None,
         regions=region_bins(templates),
     )

@@ -7,13 +7,21 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from systwise.cases import Progress, relabelled
-from systwise.fit import Model, UnbinnedModel
+from systwise.fit import CombinedModel, Model, UnbinnedModel
 from systwise.learn import AbstractObservable, AbstractRatioObservable, RatioObservable
 from systwise.study.measure._anchored import anchored_setup
 from systwise.study.measure._binned import binned_setups, moves
 from systwise.study.measure._measure import Setup, build_model, measure
 from systwise.study.measure._regions import RegionSetups
-from systwise.study.measure._unbinned import measure_unbinned, ratio_check, unbinned_model, unbinned_warnings
+from systwise.study.measure._unbinned import ratio_check
+from systwise.study.measure._unbinned_fit import (
+    BinnedRegion,
+    EventRegion,
+    UnbinnedFit,
+    elsewhere,
+    measure_unbinned,
+    unbinned_warnings,
+)
 from systwise.study.plan._plan import Plan
 from systwise.study.records._plotdata import LikelihoodScan, RatioCheck
 from systwise.study.records._results import Measurement
@@ -30,7 +38,7 @@ class Fitted:
     """
 
     setup: Setup | None
-    model: Model | UnbinnedModel
+    model: Model | UnbinnedModel | CombinedModel
     convention: str
 
     @property
@@ -155,46 +163,65 @@ class AnchoredMeasurement(AbstractTemplateMeasurement):
 
 
 class UnbinnedMeasurement(AbstractMeasurement):
-    """The density ratios of single events, of one region."""
+    """The density ratios of single events, beside the bins of regions that have none."""
 
     kind = "unbinned"
 
-    @property
-    def _ratios(self) -> AbstractRatioObservable | None:
-        observable = self.subject.observable
-        return observable if isinstance(observable, AbstractRatioObservable) and not self.subject.plan.others else None
+    def __init__(self, subject: Subject) -> None:
+        """Keep what is measured with."""
+        super().__init__(subject)
+        self.likelihood: UnbinnedFit | None = None
 
     def prepare(self) -> None:
-        """Say where it cannot be: events are scored in the fit."""
-        others = self.subject.plan.others
-        if others:
+        """Score the events of the other regions; those with ratios are scored in the fit."""
+        s = self.subject
+        if not isinstance(s.observable, AbstractRatioObservable):
+            return
+        regions: dict[str, EventRegion | BinnedRegion] = {}
+        observed: dict[str, tuple[Plan, AbstractObservable]] = {s.plan.case.region: (s.plan, s.observable)}
+        observed |= {name: (one.plan, one.observable) for name, one in s.others.observed.items()}
+        for name, (plan, observable) in observed.items():
+            if plan.case.kind == "validation":
+                continue
+            rates = elsewhere(s.plan, name) if len(observed) > 1 else ()
+            if isinstance(observable, AbstractRatioObservable):
+                regions[name] = EventRegion(plan, observable, rates)
+            else:
+                setup = s.others.binned(name)
+                regions[name] = BinnedRegion(plan, setup, rates)
+        exact = [name for name, one in regions.items() if isinstance(one, EventRegion) and not one.polynomial]
+        if len(regions) > 1 and exact:
             self.warnings.append(
-                f"{self.subject.strategy}: its unbinned likelihood was not measured, because the other regions "
-                f"({', '.join(others)}) are binned and a study does not fit both together yet"
+                f"{s.strategy}: its unbinned likelihood was not measured, because the ratios in {', '.join(exact)} are "
+                "no polynomials in the nuisances, which a fit of several regions needs; set its form to polynomial"
             )
+            return
+        self.likelihood = UnbinnedFit(regions)
 
     def fit(self, shown: bool) -> tuple[list[Measurement], list[LikelihoodScan]]:
         """Return a record a true point."""
-        s, ratios = self.subject, self._ratios
-        if ratios is None:
+        s = self.subject
+        if self.likelihood is None:
             return [], []
-        found = measure_unbinned(s.plan, s.strategy, s.seed, ratios, s.points, s.progress)
+        found = measure_unbinned(s.plan, s.strategy, s.seed, self.likelihood, s.points, s.progress)
         self.warnings += unbinned_warnings(found)
         return found, []
 
     def toys(self) -> list[Fitted]:
-        """Return the likelihood where the ratios are polynomials; others are too slow for pseudo-experiments."""
-        ratios = self._ratios
-        if not isinstance(ratios, RatioObservable) or not ratios.polynomial:
+        """Return the likelihood of one region whose ratios are polynomials; others are too slow, or have no events."""
+        s = self.subject
+        if self.likelihood is None or s.plan.others or not self.likelihood.polynomial:
             return []
-        return [Fitted(None, unbinned_model(self.subject.plan, self.subject.progress), "poisson")]
+        return [Fitted(None, self.likelihood.model(s.progress), "poisson")]
 
     def checks(self) -> list[RatioCheck]:
-        """Return the diagnostics of the ratios."""
-        s, ratios = self.subject, self._ratios
-        return (
-            [ratio_check(s.plan, s.strategy, ratios, s.points, s.seed)] if isinstance(ratios, RatioObservable) else []
-        )
+        """Return the diagnostics of the ratios, region by region."""
+        s = self.subject
+        return [
+            ratio_check(one.plan, s.strategy, one.observable, s.points, s.seed, name if s.plan.others else "")
+            for name, one in (self.likelihood.regions.items() if self.likelihood is not None else ())
+            if isinstance(one, EventRegion) and isinstance(one.observable, RatioObservable)
+        ]
 
 
 MEASUREMENTS: tuple[type[AbstractMeasurement], ...] = (BinnedMeasurement, AnchoredMeasurement, UnbinnedMeasurement)

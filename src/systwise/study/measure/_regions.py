@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from systwise.cases import Progress, relabelled
+from systwise.errors import TemplateError
 from systwise.learn import AbstractObservable, AbstractStrategy, given_observable
 from systwise.study.measure._anchored import anchored_setup
 from systwise.study.measure._binned import binned_setups, moves
@@ -31,32 +32,49 @@ class Observed:
 
 
 def observe(
-    plan: Plan, strategy: AbstractStrategy, name: str, label: str, seed: int, store: Store, progress: Progress
+    plan: Plan,
+    strategy: AbstractStrategy,
+    first: AbstractObservable,
+    name: str,
+    label: str,
+    seed: int,
+    store: Store,
+    progress: Progress,
 ) -> tuple[dict[str, Observed], float]:
     """Return what a strategy observes in all regions but the first, and the seconds of training it took.
 
-    A region without Features has its given observable under every strategy.
+    A region without Features has its given observable under every strategy, one with another's observable the
+    classifiers that were trained there.
 
     Args:
         plan: the study.
         strategy: what to train, made for a true point where it is.
+        first: what was trained in the first region.
         name: of the strategy.
         label: of its models in the store.
         seed: of the training.
         store: where models go.
         progress: told about training.
     """
-    found, seconds = {}, 0.0
-    for region, own in plan.others.items():
+    found: dict[str, Observed] = {}
+    seconds = 0.0
+    # Those that lend come before those that borrow.
+    for region, own in sorted(plan.others.items(), key=lambda item: item[1].case.lender is not None):
         if own.case.given or (strategy.needs_score and own.case.score_edges is not None):
             whole = own.as_given()
             found[region] = Observed(whole, given_observable(own.case, 1), False)
+            continue
+        if own.case.lender is not None and "binned" in strategy.observables:
+            lender = own.case.lender
+            lent = first if lender == plan.case.region else found[lender].observable
+            store.save_model(strategy, f"{label}-{file_word(region)}", seed, lent, own.case)
+            found[region] = Observed(own.as_lent(plan.regions[lender].split.scheme), lent, True)
             continue
         made = strategy.fit(own.problem, seed, relabelled(progress, f"{name}, {region}"))
         seconds += made.seconds
         store.save_model(strategy, f"{label}-{file_word(region)}", seed, made.observable, own.case)
         found[region] = Observed(own, made.observable, True)
-    return found, seconds
+    return {region: found[region] for region in plan.others}, seconds
 
 
 def file_word(name: str) -> str:
@@ -113,11 +131,18 @@ class RegionSetups:
                 self._cells[name] = setup
                 self.warnings += [f"region {name}: {warning}" for warning in said]
             return self._cells[name]
+        return self.binned(name, like.binning)
+
+    def binned(self, name: str, binning: str | None = None) -> Setup:
+        """Return region `name` in bins: those called `binning`, or the last where there are none of that name."""
+        one = self.observed[name]
         if name not in self._binned:
             label = f"{self.strategy}, {name}"
-            self._binned[name], said = binned_setups(
-                one.plan, label, self.seed, one.observable, self.points, self.progress
-            )
+            try:
+                found = binned_setups(one.plan, label, self.seed, one.observable, self.points, self.progress)
+            except TemplateError as error:
+                raise TemplateError(f"region '{name}': {error}") from None
+            self._binned[name], said = found
             self.warnings += said
         setups = self._binned[name]
-        return next((setup for setup in setups if setup.binning == like.binning), setups[-1])
+        return next((setup for setup in setups if setup.binning == binning), setups[-1])

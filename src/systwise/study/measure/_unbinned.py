@@ -12,14 +12,10 @@ from jaxtyping import Array, Float64
 
 from systwise.cases import AbstractCase, Progress
 from systwise.events import Events, EventTable
-from systwise.fit import FitResult, UnbinnedData, UnbinnedModel, fit, fit_log_ratios, study_auxiliary
 from systwise.learn import AbstractRatioObservable, RatioObservable, ratio_diagnostics, reference_draw
-from systwise.study.measure._measure import rate_factors, record_of_fit
+from systwise.study.measure._measure import rate_factors
 from systwise.study.plan._plan import Plan
 from systwise.study.records._plotdata import RatioCheck
-from systwise.study.records._results import Measurement
-from systwise.study.records._summary import believable
-from systwise.templates import nuisance_point
 
 CHUNK = 8192
 MOST_EVENTS = 1_000_000
@@ -83,45 +79,17 @@ class Sample:
 
     def log_ratios(self, at: np.ndarray) -> np.ndarray:
         """Return ln r `[event, component]` at nuisance values `at`."""
-        z, hypothesis = jnp.asarray(self.z, jnp.float32), jnp.asarray(at, jnp.float32)
-        values, _ = self._evaluated(
-            lambda events, fold: _log_ratios(self.observable, self.case, events, z, fold, hypothesis)
-        )
+        values, _ = self._evaluated(self._log_ratios_at(at))
         return values
 
-    def fit(self, model: UnbinnedModel, scale: np.ndarray, auxiliary: tuple[np.ndarray, ...]) -> FitResult:
-        """Fit the events, each with the weight `sum_k scale_k w_k`."""
-        if isinstance(self.observable, RatioObservable) and self.observable.polynomial:
-            coefficients, weights = self.polynomial()
-            kept = weights @ scale
-            data = UnbinnedData(coefficients, self.observable.basis, kept, auxiliary)
-            return fit(model, data)
-        _, weights = self._evaluated(
-            lambda events, fold: _log_ratios(
-                self.observable,
-                self.case,
-                events,
-                jnp.asarray(self.z, jnp.float32),
-                fold,
-                jnp.asarray(self.z, jnp.float32),
-            )
-        )
-        return fit_log_ratios(model, self.log_ratios, weights @ scale, auxiliary)
+    def weights(self) -> np.ndarray:
+        """Return the weights `[event, component]` of all rows."""
+        _, weights = self._evaluated(self._log_ratios_at(self.z))
+        return weights
 
-
-def unbinned_model(plan: Plan, progress: Progress) -> UnbinnedModel:
-    """Return yields and constraints; yields are interpolated between the anchors like templates."""
-    exact = {n.name for n in plan.nuisances if n.kind == "norm"}
-    arrays: list[np.ndarray] = []
-    for nuisance in plan.nuisances:
-        if nuisance.name not in exact:
-            points = [nuisance_point(plan.nuisances, {nuisance.name: anchor}) for anchor in nuisance.anchors]
-            arrays.append(plan.yields(np.stack(points), progress))
-    if not arrays:
-        arrays = [plan.yields(nuisance_point(plan.nuisances)[None], progress)[0]]
-    return UnbinnedModel.from_yields(
-        plan.case.components, plan.nuisances, plan.constraints, arrays, plan.case.normalisations
-    )
+    def _log_ratios_at(self, at: np.ndarray) -> Callable[[Events, Array], tuple[Array, Array]]:
+        z, hypothesis = jnp.asarray(self.z, jnp.float32), jnp.asarray(at, jnp.float32)
+        return lambda events, fold: _log_ratios(self.observable, self.case, events, z, fold, hypothesis)
 
 
 def true_yields(plan: Plan, point: dict[str, float], progress: Progress) -> Float64[np.ndarray, " component"]:
@@ -137,41 +105,18 @@ def true_yields(plan: Plan, point: dict[str, float], progress: Progress) -> Floa
     return coefficients * rate_factors(plan, point) * plan.yields(z, progress)[0]
 
 
-def measure_unbinned(
-    plan: Plan,
-    strategy: str,
-    seed: int,
-    observable: AbstractRatioObservable,
-    points: tuple[dict[str, float], ...],
-    progress: Progress,
-) -> list[Measurement]:
-    """Fit weighted events of every true point that neither trained nor calibrated the ratios."""
-    model = unbinned_model(plan, progress)
+def weighted_events(
+    plan: Plan, observable: AbstractRatioObservable, point: dict[str, float], progress: Progress
+) -> tuple[Sample, np.ndarray]:
+    """Return events at a true point that neither trained nor calibrated the ratios, and the scale of each component.
+
+    An event of an Asimov data set weighs `sum_k scale_k w_k`.
+    """
     rows = np.flatnonzero(plan.split.template)[:MOST_EVENTS]
-    folds = plan.split.scorer
-    records = []
-    for number, point in enumerate(points):
-        progress(f"fit {strategy} unbinned", number, len(points))
-        z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
-        sample = Sample(observable, plan.case, plan.table, rows, folds, z)
-        totals = _totals(plan, rows, z)
-        scale = np.divide(true_yields(plan, point, progress), totals, out=np.zeros(len(totals)), where=totals > 0)
-        result = sample.fit(model, scale, study_auxiliary(model, z))
-        records.append(
-            record_of_fit(
-                plan,
-                strategy,
-                seed,
-                point,
-                result,
-                observable="unbinned",
-                convention="poisson",
-                binning="none",
-                bins=0,
-            )
-        )
-    progress(f"fit {strategy} unbinned", len(points), len(points))
-    return records
+    z = np.array([point[nuisance.name] for nuisance in plan.nuisances])
+    totals = _totals(plan, rows, z)
+    scale = np.divide(true_yields(plan, point, progress), totals, out=np.zeros(len(totals)), where=totals > 0)
+    return Sample(observable, plan.case, plan.table, rows, plan.split.scorer, z), scale
 
 
 def _totals(plan: Plan, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -190,25 +135,15 @@ def _weights(case: AbstractCase, events: Events, z: Array) -> Array:
 
 
 def ratio_check(
-    plan: Plan, strategy: str, observable: RatioObservable, points: tuple[dict[str, float], ...], seed: int
+    plan: Plan,
+    strategy: str,
+    observable: RatioObservable,
+    points: tuple[dict[str, float], ...],
+    seed: int,
+    region: str,
 ) -> RatioCheck:
     """Return what shows whether learned ratios can be trusted, at the true points, on events never trained on."""
     z = np.array([[point[nuisance.name] for nuisance in plan.nuisances] for point in points])
     found = ratio_diagnostics(observable, plan.problem, reference_draw(plan.problem), z, seed)
-    return RatioCheck(strategy=strategy, **{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
-
-
-def unbinned_warnings(records: list[Measurement]) -> list[str]:
-    """Return a sentence where the ratios do not find what was put in."""
-    sentences = []
-    for record in records:
-        if believable(record) or record.estimate is None or record.sigma is None:
-            continue
-        off = (record.estimate - record.true[record.poi]) / record.sigma
-        where = ", ".join(f"{name} = {value:.4g}" for name, value in record.true.items())
-        sentences.append(
-            f"{record.strategy}, unbinned, at {where}: the estimate is {off:+.1f} sigma off on events that trained "
-            "nothing, so its sigma is not to be believed and does not compete; more simulated events, an ensemble or "
-            "longer training help"
-        )
-    return sentences
+    values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return RatioCheck(strategy=strategy, region=region, **values)

@@ -11,7 +11,7 @@ import numpy as np
 
 from systwise.cases import AbstractCase, Progress
 from systwise.errors import Complaints, ConfigError
-from systwise.events import EventStore, EventTable, Split, check_events, split_events, whole
+from systwise.events import EventStore, EventTable, Split, check_events, split_events, split_part, whole
 from systwise.learn import AbstractStrategy, Checkpoints, Problem
 from systwise.parameters import AbstractConstraint, CorrelatedGaussian, Normalisation, Nuisance
 from systwise.settings import validate
@@ -95,6 +95,16 @@ class Plan:
         split, case = whole(self.table), self.case.in_bins()
         problem = dataclasses.replace(self.problem, case=case, split=split, done={})
         return dataclasses.replace(self, case=case, split=split, problem=problem, _yields={})
+
+    def as_lent(self, scheme: str) -> Plan:
+        """Return the region with the classifiers of another one, which saw none of its events.
+
+        Args:
+            scheme: of the other region's split; an event is scored by the network of its fold.
+        """
+        split = split_part(self.table, self.settings.split, "unseen" if scheme == "third" else scheme)
+        problem = dataclasses.replace(self.problem, split=split, done={})
+        return dataclasses.replace(self, split=split, problem=problem, _yields={})
 
     @functools.cached_property
     def significance(self) -> SignificanceSettings:

@@ -254,6 +254,7 @@ class RatioCheck(_Record):
         means: mean of r_k over the reference; 1 if calibrated.
         means_error: its statistical error.
         observed_before, predicted_before: the same before a map of the classifier was added; None without one.
+        region: where, in a study of several regions.
     """
 
     strategy: str
@@ -271,6 +272,7 @@ class RatioCheck(_Record):
     means_error: Float[np.ndarray, "component point"]
     observed_before: Float[np.ndarray, "component point bin"] | None = None
     predicted_before: Float[np.ndarray, "component point bin"] | None = None
+    region: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

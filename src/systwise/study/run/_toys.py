@@ -16,6 +16,7 @@ from systwise.cases import Progress
 from systwise.events import EventTable
 from systwise.fit import (
     AbstractData,
+    CombinedModel,
     Data,
     Model,
     MovingData,
@@ -196,7 +197,7 @@ def run_toys(plan: Plan, job: ToyJob, numbers: np.ndarray) -> Block:
 
 
 def _auxiliary(
-    model: Model | UnbinnedModel, plan: Plan, point: dict[str, float], numbers: np.ndarray
+    model: Model | UnbinnedModel | CombinedModel, plan: Plan, point: dict[str, float], numbers: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     values = [np.asarray(point[nuisance.name]) for nuisance in plan.nuisances]
     of_joint = [np.array([point[name] for name in c.nuisances]) for c in model.joint]

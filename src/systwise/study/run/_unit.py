@@ -111,7 +111,7 @@ def run_unit(
         steps_a_pass = _steps_a_pass(plan, special)
         if shown:
             unit.histories += [training_history(label, seed, h, steps_a_pass) for h in made.histories[:1]]
-        observed, seconds = observe(plan, special, strategy.name, label, seed, store, progress)
+        observed, seconds = observe(plan, special, made.observable, strategy.name, label, seed, store, progress)
         unit.train_seconds += seconds
         # A given observable has nothing to train and holds no event back.
         given = isinstance(made.observable, GivenBins)

@@ -104,7 +104,7 @@ def strength_tables(
     for strength, strategy in trade_off_strategies(plan.strategies, plan.settings.trade_off):
         label = f"{strategy.name}@{strength:g}"
         made = strategy.fit(plan.problem, seed, relabelled(progress, label))
-        observed, _ = observe(plan, strategy, label, label, seed, store, progress)
+        observed, _ = observe(plan, strategy, made.observable, label, label, seed, store, progress)
         tables[label] = region_tables(plan, label, seed, made.observable, observed, progress)
         strengths[label] = strength
     return tables, strengths

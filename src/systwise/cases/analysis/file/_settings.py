@@ -56,6 +56,13 @@ def _feature(value: Any) -> Any:
     return {"Name": value} if isinstance(value, str) else value
 
 
+class Lent(Part):
+    """The observable of another region."""
+
+    region: str
+    """Name of the region, which has Features: its classifiers are used here, trained there."""
+
+
 class Region(Part):
     """A region of phase space."""
 
@@ -68,6 +75,9 @@ class Region(Part):
     """Selection, an expression of columns; holds after every shift."""
     features: tuple[Annotated[Feature, BeforeValidator(_feature, json_schema_input_type=str | Feature)], ...] = ()
     """What the classifiers see: columns, or names with an expression. Without it every strategy uses Variable."""
+    observable: Lent | None = None
+    """Instead of Features: the classifiers of another region, e.g. {Region: signal}. Density ratios are those of a
+    region's own events and are trained here, with the features of that region."""
     variable: Formula | None = None
     """A given observable, an expression of columns: what is binned in a region without Features, and a score of your
     own (strategy `column`) in one with them."""
@@ -85,13 +95,16 @@ class Region(Part):
 
     @model_validator(mode="after")
     def _observable(self) -> Region:
-        if not self.features and self.variable is None:
+        if self.features and self.observable is not None:
+            raise ValueError(f"region '{self.name}': give its own Features, or the Observable of another region")
+        trained = bool(self.features) or self.observable is not None
+        if not trained and self.variable is None:
             raise ValueError(
                 f"region '{self.name}' has no observable; give Features to train on, or Variable and Binning"
             )
         if self.binning is not None and self.variable is None:
             raise ValueError(f"region '{self.name}': Binning has no Variable to bin; name it")
-        if not self.features and self.binning is None and "variable_range" not in self.model_fields_set:
+        if not trained and self.binning is None and "variable_range" not in self.model_fields_set:
             raise ValueError(f"region '{self.name}': give the edges of its Variable as Binning: [...]")
         return self
 
@@ -200,6 +213,17 @@ class AnalysisSettings(Part):
                 raise ValueError(f"{what}: '{twice}' occurs twice; give each its own Name")
         if all(region.kind != "signal" for region in self.regions):
             raise ValueError("Regions: none is of Kind signal; the parameter of interest is measured in one")
+        features = {region.name: bool(region.features) for region in self.regions}
+        for number, region in enumerate(self.regions):
+            lender = None if region.observable is None else region.observable.region
+            if lender is not None and not features.get(lender):
+                raise ValueError(
+                    f"Regions.{number}.Observable.Region: '{lender}' "
+                    f"{'has no Features of its own' if lender in features else 'is no region'} (regions with Features: "
+                    f"{', '.join(name for name, own in features.items() if own) or 'none'})"
+                )
+        if all(region.observable is not None for region in self.regions if region.kind == "signal"):
+            raise ValueError("Regions: every signal region has the Observable of another one; give one its Features")
         if all(sample.data for sample in self.samples):
             raise ValueError("Samples: all are Data; describe the simulation of the processes too")
         if any(sample.estimate for sample in self.samples) and not any(sample.data for sample in self.samples):

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Sequence
 
 from systwise.cases.analysis.file._parts import matching
-from systwise.cases.analysis.file._settings import AnalysisSettings, Region
+from systwise.cases.analysis.file._settings import AnalysisSettings, Feature, Region
 from systwise.cases.analysis.file._structure import Action, Term, actions, chosen_samples
 from systwise.errors import ConfigError
 from systwise.events import Expression
@@ -109,7 +109,7 @@ class RegionView:
     @property
     def given(self) -> bool:
         """Whether the region has a given observable only."""
-        return not self.region.features
+        return not self.region.features and self.region.observable is None
 
     @functools.cached_property
     def features(self) -> tuple[tuple[str, Expression], ...]:
@@ -117,7 +117,18 @@ class RegionView:
         region = self.region
         if self.given:
             return ((region.variable or "", Expression(region.variable or "0")),)
-        return tuple((f.name, Expression(f.expression or f"`{f.name}`")) for f in region.features)
+        return tuple((f.name, Expression(f.expression or f"`{f.name}`")) for f in self.seen)
+
+    @property
+    def seen(self) -> tuple[Feature, ...]:
+        """The features, of the lending region where the observable is lent; none of a given observable."""
+        lender = self.lender
+        return self.region.features if lender is None else RegionView(self.settings, lender).seen
+
+    @property
+    def lender(self) -> str | None:
+        """Name of the region whose classifiers are used here."""
+        return None if self.region.observable is None else self.region.observable.region
 
 
 def refuse_idle(settings: AnalysisSettings) -> None:
