@@ -147,7 +147,7 @@ def write(folder: Path, tree: dict, name: str = "my.yaml") -> Path:
 
 @pytest.fixture(scope="module")
 def run(inputs) -> Path:
-    tree = analysis() | {"study": {"fit": {"simulation": "include"}, "true": [{}]}}
+    tree = analysis() | {"study": {"fit": {"simulation": "include"}, "true": [{}, "control"]}}
     write(inputs, tree)
     os.environ["SYSTWISE_CACHE"] = str(inputs / "cache")
     done = call("run", inputs / "my.yaml", "--out", inputs / "out")
@@ -176,13 +176,29 @@ def by_cabinetry(inputs):
 
 
 def test_a_file_of_cabinetry_gives_its_numbers_on_expected_data(run, by_cabinetry):
-    (record,) = Results.load(run / "results.json").asimov
+    record, _ = Results.load(run / "results.json").asimov
     best, (down, up) = by_cabinetry["asimov"]
     sigma = (up - down) / 2
     assert record.estimate == pytest.approx(best["mu"], abs=0.01 * sigma)
     assert record.sigma_down == pytest.approx(-down, rel=0.01)
     assert record.sigma_up == pytest.approx(up, rel=0.01)
     assert record.bins == 6
+
+
+def test_expected_data_may_be_those_of_the_control_regions_fit(run, tmp_path):
+    _, record = Results.load(run / "results.json").asimov
+    row = StoredTemplates.load(next((run / "templates").glob("*.npz"))).restricted(["control"])
+    values = observed()
+    counts, _ = np.histogram(values["mass"][values["far"] >= 0.6], EDGES[:3])
+    model = row.model()
+    best = fit(model, row.observed_data(model, {"control": counts}), fixed={"mu": 1.0}).nuisance_estimate
+    assert {name: record.true[name] for name in best} == pytest.approx(best, abs=1e-5)
+    assert best["norm_B"] > 1.1
+    assert record.true["mu"] == 1.0
+    # A fit to these data finds the factor that the control region wants.
+    assert record.nuisance_estimate["norm_B"] == pytest.approx(best["norm_B"], abs=0.1)
+    first = Manifest.load(run).looks[0]
+    assert (first.stage, first.regions) == ("control", ["control"])
 
 
 def test_observed_data_are_shown_stage_by_stage_and_give_cabinetrys_numbers(run, by_cabinetry, tmp_path):
@@ -210,7 +226,7 @@ def test_observed_data_are_shown_stage_by_stage_and_give_cabinetrys_numbers(run,
     for name in ("model", "weights", "extrapolation", "lumi"):
         assert record.nuisance_estimate[name] == pytest.approx(best[name], abs=0.02)
     assert record.nuisance_estimate["norm_B"] == pytest.approx(best["norm_B"], abs=0.005)
-    looks = Manifest.load(folder).looks
+    looks = Manifest.load(folder).looks[1:]  # the run itself has fitted the control region
     assert [look.stage for look in looks] == ["control", "gof", "full"]
     assert looks[0].regions == ["control"]
     assert set(looks[2].data) == {"signal", "control"}
@@ -252,7 +268,7 @@ def test_a_hidden_value_is_shifted_by_an_offset_that_the_seed_decides(run, tmp_p
     widths = [np.ptp(page["result"]["interval"]) for page in pages]
     np.testing.assert_allclose(widths, widths[0], rtol=1e-12)
     assert not Results.load(folder / "results.json").observed
-    assert all(look.hidden for look in Manifest.load(folder).looks)
+    assert all(look.hidden for look in Manifest.load(folder).looks[1:])
 
 
 def test_a_run_that_replaces_another_leaves_nothing_of_it_and_one_that_is_refused_leaves_it(run, inputs, tmp_path):
@@ -267,7 +283,7 @@ def test_a_run_that_replaces_another_leaves_nothing_of_it_and_one_that_is_refuse
     assert not (folder / "unblinded").exists()
     assert [path.name for path in (folder / "templates").iterdir()] == ["column-fixed-given-seed0.npz"]
     assert not Results.load(folder / "results.json").observed
-    assert not Manifest.load(folder).looks
+    assert [look.strategy for look in Manifest.load(folder).looks] == ["given"]
 
 
 def test_a_rate_acts_in_its_regions_only(run):
@@ -557,6 +573,14 @@ BAD = {
             tree.update(study={"strategies": ["column"]}),
         ),
         "needs a score of your own, which region 'control' has not",
+    ),
+    "control regions without data": (
+        lambda tree: (tree["Samples"].pop(0), tree.update(study={"true": ["control"]})),
+        "'control' is a fit to observed data",
+    ),
+    "no control region to fit": (
+        lambda tree: (tree["Regions"].pop(1), tree["Systematics"].pop(3), tree.update(study={"true": ["control"]})),
+        "'control' needs a region of Kind control with Variable and Binning",
     ),
     "unknown region": (change("Samples", 2, "Regions", "contrl"), "unknown region 'contrl', did you mean 'control'"),
     "no region": (change("Systematics", 3, "Regions", []), "is empty, so that it would act on nothing"),

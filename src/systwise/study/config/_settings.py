@@ -16,6 +16,7 @@ from systwise.events import SplitSettings, StreamSettings
 from systwise.fit import Convention
 from systwise.learn import STRATEGIES, AbstractNetworkStrategy, AbstractStrategy
 from systwise.settings import Settings, validate
+from systwise.study.config._control import check_control
 from systwise.study.config._strengths import TradeOffSettings
 from systwise.study.config._yaml import parse_yaml
 from systwise.study.significance._settings import SignificanceSettings
@@ -117,8 +118,9 @@ class StudySettings(Settings):
     """Seed of the events and of the first training."""
     seeds: int = Field(1, ge=1)
     """Trainings of each strategy, with seeds `seed`, `seed + 1`, ..."""
-    true: tuple[dict[str, float], ...] | None = None
-    """True points to study, `{name: value}` each; the case's where null."""
+    true: tuple[dict[str, float] | Literal["control"], ...] | None = None
+    """True points to study, `{name: value}` each; the case's where null. `control`: nuisances at a fit of the control
+    regions to their data."""
     split: SplitSettings = Field(default_factory=SplitSettings)
     """Who trains on which event."""
     binning: BinningSettings = Field(default_factory=BinningSettings)
@@ -343,16 +345,19 @@ def _asks_for_settings(name: str) -> bool:
 
 
 def true_points(case: AbstractCase, settings: StudySettings) -> list[dict[str, float]]:
-    """Return the true points, every nuisance and parameter of interest named.
+    """Return the true points, every nuisance and parameter of interest named; `control` is known after a fit only.
 
     Raises:
-        ConfigError: a name is unknown or a value out of range.
+        ConfigError: a name is unknown, a value out of range, or there are no control regions to fit.
     """
     components = case.components
     nuisances = {nuisance.name: nuisance for nuisance in case.nuisances}
     pois = dict(zip(components.pois, components.ranges, strict=True))
     points: list[dict[str, float]] = []
     for given in settings.true if settings.true is not None else case.defaults.true:
+        if isinstance(given, str):
+            check_control(case)
+            continue
         for name, value in given.items():
             if name in nuisances:
                 nuisances[name].check(value)

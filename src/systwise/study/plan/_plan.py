@@ -106,6 +106,20 @@ class Plan:
         problem = dataclasses.replace(self.problem, split=split, done={})
         return dataclasses.replace(self, split=split, problem=problem, _yields={})
 
+    def at_control(self, values: Mapping[str, float]) -> Plan:
+        """Return the study with `control` among its true points at these values of the nuisances, behind the others."""
+        given = [point for point in self.settings.true or () if not isinstance(point, str)]
+        settings = self.settings.model_copy(update={"true": (*given, dict(values))})
+        points = tuple(true_points(self.case, settings))
+        nuisances = tuple(n.with_anchors(*(point[n.name] for point in points)) for n in self.nuisances)
+
+        def moved(plan: Plan, others: Mapping[str, Plan]) -> Plan:
+            return dataclasses.replace(
+                plan, settings=settings, points=points, nuisances=nuisances, others=others, _yields={}
+            )
+
+        return moved(self, {name: moved(plan, {}) for name, plan in self.others.items()})
+
     @functools.cached_property
     def significance(self) -> SignificanceSettings:
         """Which hypotheses are told from a reference: the case's, but for what was set."""

@@ -19,6 +19,7 @@ from systwise.study.plan._plan import Plan, make_plan
 from systwise.study.records._plotdata import PlotData
 from systwise.study.records._record import plain
 from systwise.study.records._results import DataRecord, NuisanceRecord, Results, Timings, YieldRecord
+from systwise.study.run._control_fit import at_control_fit, noted
 from systwise.study.run._places import AbstractPlace, Job, checkpoints_of, place_of
 from systwise.study.run._unit import Unit, run_waiting
 from systwise.study.significance._prepare import question_of, strength_tables
@@ -61,10 +62,10 @@ def run_study(
     # The directory first: a run that may not write there should not load events for minutes.
     store = Store.open(directory, force, resume)
     try:
-        plan = make_plan(case, settings, progress, checkpoints_of(store.path))
+        plan, control = at_control_fit(make_plan(case, settings, progress, checkpoints_of(store.path)), progress)
         data = DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events)
-        manifest = store.begin(Manifest.begin(plan.case.name, _settings_tree(plan), data, command))
-        place = place_of(scheduler, case, settings, plan)
+        manifest = store.begin(noted(Manifest.begin(plan.case.name, _settings_tree(plan), data, command), control))
+        place = place_of(scheduler, case, plan.settings, plan)
         try:
             study = _Study(plan, store, place, manifest, command, start)
             return study.run(progress)

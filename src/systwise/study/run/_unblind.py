@@ -6,7 +6,6 @@ The bins are those that the run stored, the networks those that it trained. What
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -35,7 +34,7 @@ from systwise.study.measure._measure import fitted_fields
 from systwise.study.records._results import Measurement as Record
 from systwise.study.records._results import Results
 from systwise.study.run._placed import observed_in, places_of, uniform_of
-from systwise.study.store._manifest import Look, Manifest
+from systwise.study.store._manifest import Manifest
 from systwise.study.store._templates import FOLDER, StoredTemplates
 
 Stage = Literal["control", "gof", "full"]
@@ -191,7 +190,7 @@ def unblind(
     for name in read:
         table = case.regions[name].observed(progress)
         counts[name] = observed_counts(folder, row, case, name, table, uniform)
-        digests[name] = _digest(table)
+        digests[name] = digest_of(table)
     model = row.restricted(fitted).model()
     data = row.observed_data(model, counts)
     poi = model.components.pois[0]
@@ -227,20 +226,8 @@ def unblind(
         _axes(row, case),
         case.settings.general.label,
     )
-    look = Look(
-        stage=stage,
-        strategy=row.strategy,
-        observable=row.observable,
-        binning=row.binning,
-        seed=row.seed,
-        regions=read,
-        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        settings=hashlib.sha256(json.dumps(manifest.settings, sort_keys=True).encode()).hexdigest(),
-        data=digests,
-        hidden=offset is not None,
-        command=command,
-    )
-    manifest.model_copy(update={"looks": [*manifest.looks, look]}).save(folder)
+    labels = {"strategy": row.strategy, "observable": row.observable, "binning": row.binning, "seed": row.seed}
+    manifest.looked(stage, digests, command, hidden=offset is not None, **labels).save(folder)
     if measured is not None and offset is None:
         _store(folder, row, measured)
         text = json.dumps({name: counts[name].tolist() for name in fitted}, indent=1)
@@ -276,7 +263,7 @@ def _axes(row: StoredTemplates, case: Analysis) -> dict[str, Axis]:
         region = case.regions[name]
         given = region.score_edges
         if given is not None and len(given) == len(edges) and (region.given or row.binning == "given"):
-            variable = region.settings.regions[list(case.regions).index(name)].variable or name
+            variable = region.view.region.variable or name
             found[name] = Axis(region.label(variable), given)
     return found
 
@@ -308,7 +295,8 @@ def _offset(seed: int, measured: Measurement) -> float:
     return float(np.random.default_rng(seed).uniform(-5, 5) * width)
 
 
-def _digest(table: EventTable) -> str:
+def digest_of(table: EventTable) -> str:
+    """Return the digest of observed events."""
     digest = hashlib.sha256()
     for array in (table.features, table.weights, table.process, table.kin):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +92,26 @@ class Manifest(Record):
             command=command,
             started=now,
         )
+
+    def looked(self, stage: str, digests: Mapping[str, str], command: str, **labels: Any) -> Manifest:
+        """Return the manifest with a note that observed data were looked at now.
+
+        Args:
+            stage: `control`, `gof` or `full`.
+            digests: of the observed events, by region.
+            command: the command line.
+            labels: other fields of `Look`.
+        """
+        look = Look(
+            stage=stage,
+            regions=list(digests),
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            settings=hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest(),
+            data=dict(digests),
+            command=command,
+            **labels,
+        )
+        return self.model_copy(update={"looks": [*self.looks, look]})
 
     def save(self, folder: Path) -> None:
         """Write the file."""
