@@ -22,9 +22,10 @@ import uproot
 import yaml
 from typer.testing import CliRunner
 
-from systwise.cases import Analysis, AnalysisSettings
-from systwise.cases.analysis._functions import import_function, source_of
+from systwise.cases import Analysis, AnalysisSettings, no_progress
+from systwise.cases.analysis._functions import check_at_nominal, import_function, source_of
 from systwise.cases.analysis.file._formula import parse_polynomial
+from systwise.cases.analysis.reading import _portions
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
 from systwise.events import AnchorInterpolation, Expression, SplitSettings, split_events
@@ -34,6 +35,7 @@ from systwise.learn.training._game import draw_between, make_batch
 from systwise.learn.training._task import hypothesis_task
 from systwise.settings import validate
 from systwise.study import Results, analysis_schema, build_case, example_analysis, resolve_settings
+from systwise.study.plan._checked import check_region
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own-analysis"
 
@@ -240,6 +242,47 @@ def test_hypotheses_of_density_ratios_are_where_samples_exist(folder):
     jes = [n.name for n in case.nuisances].index("jes")
     assert powers[:, jes].max() == 2
     assert powers.sum(axis=1).max() == 4
+
+
+def test_a_check_of_events_in_portions_is_that_of_all_at_once(folder, monkeypatch):
+    """Memory is that of a portion, whatever the number and size of the files."""
+    tree = basic()
+    tree["Samples"].append({"Name": "again", "SamplePath": "background.parquet", "Filter": "pt > 60", "Weight": "w"})
+    case = made(tree)
+    whole = check_region(case, None, SplitSettings(), no_progress)
+    monkeypatch.setattr(_portions, "TOGETHER", 700)
+    assert sum(1 for _ in case.portions()) > 10
+    parts = check_region(case, None, SplitSettings(), no_progress)
+    assert parts.notes == whole.notes
+    assert any("events of 'again' are events of 'Background' too" in note for note in whole.notes)
+    for one, other in zip(parts.samples, whole.samples, strict=True):
+        assert (one.name, one.read, one.kept) == (other.name, other.read, other.kept)
+        assert (one.expected, one.effective) == pytest.approx((other.expected, other.effective), rel=1e-5)
+    for one, other in zip(parts.effects, whole.effects, strict=True):
+        assert (one.nuisance, one.sample, one.remark) == (other.nuisance, other.sample, other.remark)
+        assert (one.down, one.up) == pytest.approx((other.down, other.up), abs=1e-5)
+    assert [finding.label for finding in parts.findings] == [finding.label for finding in whole.findings]
+    for one, other in zip(parts.findings, whole.findings, strict=True):
+        assert (one.read, one.kept, one.remark) == (other.read, other.kept, other.remark)
+        assert one.total == pytest.approx(other.total, rel=1e-5)
+        assert (one.change or 0) == pytest.approx(other.change or 0, abs=1e-5)
+
+
+def test_check_refuses_events_that_no_split_can_share(folder):
+    write(folder / "signal.parquet", {name: values[:4] for name, values in columns(3000, 1, 1.0).items()})
+    (folder / "my.yaml").write_text(yaml.safe_dump(basic()))
+    done = call("check", "my.yaml")
+    assert done.exit_code == 2
+    assert "no Signal events are left for" in done.stderr
+
+
+def test_an_angle_may_come_back_on_the_other_side_of_its_cut():
+    angle = jnp.array([-np.pi, -1.0, 0.0, 3.0], jnp.float32)
+    columns_of = {"phi": angle}
+    check_at_nominal(lambda given, z: {"phi": given["phi"].at[0].set(np.pi)}, columns_of, 0.0, "Systematics.0")
+    check_at_nominal(lambda given, z: {"phi": given["phi"] + 1e-7}, columns_of, 0.0, "Systematics.0")
+    with pytest.raises(DataError, match=r"changes 'phi' of 1 of the first 4 events .* \(-1 becomes -1.5\)"):
+        check_at_nominal(lambda given, z: {"phi": given["phi"].at[1].add(-0.5)}, columns_of, 0.0, "Systematics.0")
 
 
 def test_an_event_and_its_shifted_copies_share_their_part_of_the_study(folder):
@@ -536,7 +579,7 @@ BAD = {
     ),
     "function moves nominal": (
         put("Systematics", 0, "Function", "moves:unfaithful"),
-        "at the nominal value 0; there it must change nothing",
+        "); there it must change nothing (or set Nominal)",
     ),
     "function asks for more": (
         put("Systematics", 0, "Function", "moves:asks"),

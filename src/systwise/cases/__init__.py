@@ -9,7 +9,7 @@ from systwise.cases._case import (
     no_progress,
     relabelled,
 )
-from systwise.cases.analysis import Analysis, AnalysisSettings, FileEvents, Finding
+from systwise.cases.analysis import Analysis, AnalysisSettings, FileEvents, Finding, Portion
 
 __all__ = [
     "CASES",
@@ -19,6 +19,7 @@ __all__ = [
     "AnalysisSettings",
     "FileEvents",
     "Finding",
+    "Portion",
     "Progress",
     "StudyDefaults",
     "no_progress",

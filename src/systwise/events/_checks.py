@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from systwise.errors import DataError
 from systwise.events._table import EventTable
@@ -29,7 +29,9 @@ def check_events(table: EventTable, needed: Sequence[str] | None = None) -> Even
             process without weight, or of negative total yield; an event id that occurs twice.
     """
     check_finite(table)
-    _check_yields(table, table.component_names if needed is None else needed)
+    _check_zero(table)
+    named = table.component_names if needed is None else needed
+    check_yields(table.source, table.processes, table.component_names, process_yields(table), named)
     _check_ids(table)
     return table
 
@@ -88,26 +90,43 @@ def _check_finite(table: EventTable, values: np.ndarray, names: tuple[str, ...],
         )
 
 
-def _check_yields(table: EventTable, needed: Sequence[str]) -> None:
-    """Refuse processes and components that contribute nothing or less."""
-    totals = process_yields(table)
+def _check_zero(table: EventTable) -> None:
+    """Refuse processes whose weights are all zero."""
     for code, process in enumerate(table.processes):
         chosen = table.process == code
-        if not chosen.any():
-            continue
-        if not np.any(table.weights[chosen]):
+        if chosen.any() and not np.any(table.weights[chosen]):
             raise DataError(f"{table.source}: all weights of process '{process}' are zero; check the weight column")
+
+
+def check_yields(
+    source: str,
+    processes: Sequence[str],
+    components: Sequence[str],
+    totals: Float[np.ndarray, "process component"],
+    needed: Sequence[str],
+) -> None:
+    """Refuse processes and components that contribute nothing or less.
+
+    Args:
+        source: the file, for the message.
+        processes: names.
+        components: names.
+        totals: total weights.
+        needed: components that must have events.
+
+    Raises:
+        DataError: naming the process or component.
+    """
+    for process, total in zip(processes, totals.sum(axis=1), strict=True):
         # A component may be negative (an interference); a process as a whole may not.
-        if totals[code].sum() < 0:
+        if total < 0:
             raise DataError(
-                f"{table.source}: process '{process}' has a negative total yield of {totals[code].sum():.6g} events;"
+                f"{source}: process '{process}' has a negative total yield of {total:.6g} events;"
                 " check the signs in the weight column"
             )
-    for component, weights in zip(table.component_names, totals.T, strict=True):
+    for component, weights in zip(components, totals.T, strict=True):
         if component in needed and not weights.any():
-            raise DataError(
-                f"{table.source}: component '{component}' has no events; give a file that holds all components"
-            )
+            raise DataError(f"{source}: component '{component}' has no events; give a file that holds all components")
 
 
 def _check_ids(table: EventTable) -> None:

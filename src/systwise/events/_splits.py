@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -88,21 +89,41 @@ def split_events(table: EventTable, settings: SplitSettings, events: int | None 
     Raises:
         DataError: a part would be left without events of some component.
     """
-    few = settings.scheme == "auto" and (events or len(table)) < FEW_EVENTS
-    split = split_part(table, settings, "folds" if settings.scheme == "folds" or few else "third")
+    split = split_part(table, settings, scheme_of(settings, events or len(table)))
+    check_parts(table.source, table.component_names, table.weights, split)
+    return split
+
+
+def scheme_of(settings: SplitSettings, events: int) -> str:
+    """Return `third` or `folds` for a number of events."""
+    few = settings.scheme == "auto" and events < FEW_EVENTS
+    return "folds" if settings.scheme == "folds" or few else "third"
+
+
+def check_parts(source: str, components: Sequence[str], weights: np.ndarray, split: Split) -> None:
+    """Refuse a split in which some part has no events of some component.
+
+    Args:
+        source: the file, for the message.
+        components: names.
+        weights: `[event, component]`.
+        split: of these events.
+
+    Raises:
+        DataError: naming the component and the part.
+    """
     parts = {"binning": split.binning, "template": split.template}
     for f in range(split.folds):
         parts[f"training (fold {f})"] = (split.fold != f) & ~split.validation
         parts[f"validation (fold {f})"] = (split.fold != f) & split.validation
     for part, mask in parts.items():
-        for k, component in enumerate(table.component_names):
-            if not np.any(table.weights[:, k]):
+        for k, component in enumerate(components):
+            if not np.any(weights[:, k]):
                 continue  # of a process that is not in this region; `check_events` has seen that it may lack
-            if not np.any(table.weights[mask, k] != 0):
+            if not np.any(weights[mask, k] != 0):
                 raise DataError(
-                    f"{table.source}: no {component} events are left for {part}; give more events or change split.*"
+                    f"{source}: no {component} events are left for {part}; give more events or change split.*"
                 )
-    return split
 
 
 def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split:
@@ -113,9 +134,11 @@ def split_part(table: EventTable, settings: SplitSettings, scheme: str) -> Split
         settings: fractions, and the number of folds.
         scheme: `third`, `folds`, `unseen` or `whole`, as decided for all events.
     """
-    if scheme == "whole":
-        return whole(table)
-    ids = table.kin
+    return whole(table) if scheme == "whole" else split_ids(table.kin, settings, scheme)
+
+
+def split_ids(ids: np.ndarray, settings: SplitSettings, scheme: str) -> Split:
+    """Split events by what decides their parts (`EventTable.kin`); see `split_part`."""
     validation = uniform_hash(ids, "valid") < settings.validation
     fold = _folds(ids, settings, scheme)
     if scheme in ("folds", "unseen"):

@@ -4,5 +4,6 @@ from systwise.cases.analysis._case import Analysis
 from systwise.cases.analysis.file._settings import AnalysisSettings
 from systwise.cases.analysis.reading._block import FileEvents
 from systwise.cases.analysis.reading._compare import Finding
+from systwise.cases.analysis.reading._portions import Portion
 
-__all__ = ["Analysis", "AnalysisSettings", "FileEvents", "Finding"]
+__all__ = ["Analysis", "AnalysisSettings", "FileEvents", "Finding", "Portion"]

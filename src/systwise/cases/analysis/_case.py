@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Key
 
 from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
 from systwise.cases.analysis._functions import (
-    check_at_nominal,
     check_function,
+    check_functions,
     import_function,
     source_of,
 )
@@ -34,13 +34,14 @@ from systwise.cases.analysis.file._structure import (
     build_normalisations,
     build_terms,
     freely_normalised,
+    mirrored_sides,
 )
 from systwise.cases.analysis.file._view import RegionView, refuse_idle
 from systwise.cases.analysis.reading._block import FileEvents
-from systwise.cases.analysis.reading._compare import Finding
 from systwise.cases.analysis.reading._layout import OWN, Layout, build_layout
 from systwise.cases.analysis.reading._load import Loader, Reader
 from systwise.cases.analysis.reading._missing import gather_missing
+from systwise.cases.analysis.reading._portions import Portion, portions_of, whole_of
 from systwise.cases.analysis.reading._read import read_source
 from systwise.cases.analysis.reading._sources import Sources
 from systwise.cases.analysis.reading._stored import store_of
@@ -139,12 +140,7 @@ class Analysis(AbstractCase):
     @property
     def mirrored(self) -> Mapping[str, int]:
         """Nuisances with a symmetrised side in every entry, with the sign of that side."""
-        sides: dict[str, set[int]] = {}
-        for action in self.actions:
-            entry = action.entry
-            side = 1 if entry.up and entry.up.symmetrize else -1 if entry.down and entry.down.symmetrize else 0
-            sides.setdefault(entry.name, set()).add(side)
-        return {name: min(found) for name, found in sides.items() if len(found) == 1 and 0 not in found}
+        return mirrored_sides(self.actions)
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -331,7 +327,8 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        table, _ = self.read(progress)
+        table = whole_of(self.settings, self._sources(), self._loader, progress)
+        check_functions(self.layout, self._functions, table, self.view.samples)
         return table
 
     def store(self, settings: StreamSettings, progress: Progress = no_progress) -> EventStore | None:
@@ -357,10 +354,8 @@ class Analysis(AbstractCase):
     def _loader(self, sources: Sources, read: Reader, tallies: Tallies, first_id: int = 0) -> Loader:
         return Loader(self.view, self.layout, self.terms, sources, read, tallies, first_id)
 
-    def read(
-        self, progress: Progress = no_progress, limit: int | None = None
-    ) -> tuple[EventTable, tuple[Finding, ...]]:
-        """Read the files and say what was found in them.
+    def portions(self, progress: Progress = no_progress, limit: int | None = None) -> Iterator[Portion]:
+        """Read the files and yield their events a few at a time, with what was found in them.
 
         Args:
             progress: told about blocks read.
@@ -369,14 +364,9 @@ class Analysis(AbstractCase):
         Raises:
             DataError: the input is missing or unusable.
         """
-        sources, tallies = self._sources(), Tallies()
-        sources.all()
-        fingerprint = sources.fingerprint() if limit is None else ""
-        read = functools.partial(read_source, self.settings, progress=progress, limit=limit)
-        loaded = self._loader(sources, read, tallies).load(fingerprint)
-        tallies.check()
-        self._check_functions(loaded.table)
-        return loaded.table, loaded.findings
+        for portion in portions_of(self.settings, self._sources(), self._loader, progress, limit):
+            check_functions(self.layout, self._functions, portion.table, (portion.sample,))
+            yield portion
 
     def observed(self, progress: Progress = no_progress) -> EventTable:
         """Read the observed events of the region.
@@ -406,8 +396,3 @@ class Analysis(AbstractCase):
         sources = self._sources()
         source = sources.file(sample, path, tree)
         return FileEvents(self.settings, source, lambda read: self._loader(sources, read, Tallies()), path)
-
-    def _check_functions(self, table: EventTable) -> None:
-        columns = self._raw(table.slice(slice(0, 1000)))
-        for action, function in zip(self.layout.functions, self._functions, strict=True):
-            check_at_nominal(function, columns, action.entry.nominal, action.where)

@@ -16,10 +16,12 @@ import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from systwise.cases.analysis.reading._layout import Layout
 from systwise.errors import ConfigError, DataError
-from systwise.events import AbstractVariation, Events, Exactness, Expression
+from systwise.events import AbstractVariation, Events, EventTable, Exactness, Expression
 from systwise.registry import suggestion
 
 Function = Callable[[dict[str, Array], Array], Mapping[str, Array]]
@@ -192,6 +194,8 @@ def check_function(function: Function, columns: Sequence[str], where: str) -> tu
 def check_at_nominal(function: Function, columns: Mapping[str, Array], nominal: float, where: str) -> None:
     """Refuse a function that changes events at the nominal value of its nuisance.
 
+    Rounding is no change, nor is a full turn: an angle may come back on the other side of its cut.
+
     Raises:
         DataError: naming the first column that it changes there.
     """
@@ -199,9 +203,37 @@ def check_at_nominal(function: Function, columns: Mapping[str, Array], nominal: 
     out = function(dict(columns), jnp.full((count,), nominal, jnp.float32))
     for name, value in out.items():
         before = jnp.ones(count) if name == WEIGHT else columns[name]
-        away = jnp.abs(jnp.broadcast_to(value, (count,)) - before) > 1e-4 * (1e-6 + jnp.abs(before))
+        after = jnp.broadcast_to(value, (count,))
+        size = jnp.abs(before)
+        turned = jnp.abs(jnp.abs(after - before) - 2 * jnp.pi) < 1e-4
+        away = (jnp.abs(after - before) > 1e-4 * size + 1e-5 * jnp.nanmedian(size) + 1e-10) & ~turned
         if bool(away.any()):
+            first = int(jnp.argmax(away))
             raise DataError(
                 f"{where}.Function: changes '{name}' of {int(away.sum())} of the first {count} events at the nominal "
-                f"value {nominal:g}; there it must change nothing (or set Nominal)"
+                f"value {nominal:g} ({float(before[first]):.6g} becomes {float(after[first]):.6g}); there it must "
+                "change nothing (or set Nominal)"
             )
+
+
+def check_functions(layout: Layout, functions: Sequence[Function], table: EventTable, samples: Sequence[int]) -> None:
+    """Refuse functions that change the events of a sample that they act on at their nominal values.
+
+    Args:
+        layout: where everything stands in the table.
+        functions: in the order of the layout's.
+        table: the events.
+        samples: numbers of those to look at, the first thousand events of each.
+
+    Raises:
+        DataError: naming function and column.
+    """
+    for sample in samples:
+        rows = np.flatnonzero(table.process == sample)[:1000]
+        if not len(rows):
+            continue
+        held = table.slice(rows).columns
+        columns = {name: held[:, layout.first_raw + i] for i, name in enumerate(layout.raw)}
+        for action, function in zip(layout.functions, functions, strict=True):
+            if sample in action.samples:
+                check_at_nominal(function, columns, action.entry.nominal, action.where)

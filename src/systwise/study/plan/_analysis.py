@@ -79,7 +79,7 @@ def check_analysis(
     checks = []
     for region in case.regions.values():
         with complaints.gathered():
-            checks.append(check_region(region, events, progress))
+            checks.append(check_region(region, events, settings.split, progress))
     complaints.tell()
     return AnalysisCheck(
         case.title,

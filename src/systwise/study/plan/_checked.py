@@ -7,13 +7,13 @@ than `LARGE`, smaller than `SMALL`, none at all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from systwise.cases import AbstractCase, Analysis, Finding, Progress
-from systwise.events import EventTable, check_events
+from systwise.cases import AbstractCase, Analysis, Finding, Portion, Progress
+from systwise.events import EventTable, SplitSettings, check_finite, check_parts, check_yields, scheme_of, split_ids
 from systwise.parameters import Nuisance
 from systwise.templates import yields
 
@@ -21,6 +21,8 @@ LARGE = 0.10
 """Relative change of a yield by one standard deviation that deserves a look."""
 COMPARED = 1_000_000
 """Events that are compared at most to find the same ones in two samples."""
+FEW = 2000
+"""Events of a component beyond which every part of a split has some."""
 SMALL = 1e-4
 """Relative change below which a nuisance may be pruned."""
 
@@ -84,33 +86,126 @@ class RegionCheck:
     notes: tuple[str, ...]
 
 
-def check_region(case: Analysis, limit: int | None, progress: Progress) -> RegionCheck:
-    """Read a region's events, and the data of a control or validation region.
+def check_region(case: Analysis, limit: int | None, split: SplitSettings, progress: Progress) -> RegionCheck:
+    """Read a region's events a few at a time, and the data of a control or validation region.
+
+    Args:
+        case: the region.
+        limit: events to read of each sample, all where None.
+        split: how a run would share the events; untold where they are not all read.
+        progress: told about reading.
 
     Raises:
         DataError: the events are missing or unusable.
     """
-    table, findings = case.read(progress, limit)
-    check_events(table, () if case.given else case.present)
-    sides = [_sides(case, nuisance) for nuisance in case.shape_nuisances]
-    nominal = np.array([n.nominal for n in case.nuisances])
-    points = [nominal]
-    for j, ends in enumerate(sides):
-        for value in ends:
-            point = nominal.copy()
-            point[j] = value
-            points.append(point)
-    found = yields(case, table, np.arange(len(table)), np.array(points), progress=progress)
-    samples = _samples(case, table, found[0], findings)
-    effects = _effects(case, found, samples)
+    sums = _Sums(case)
+    for portion in case.portions(progress, limit):
+        sums.add(portion)
+    sums.check(split if limit is None else None)
+    samples = sums.samples()
+    effects = _effects(case, sums.yields, samples)
     observed = None
     if case.kind != "signal" and case.settings.observed:
         observed = int(case.observed(progress).weights.sum())
     region = case.view.region
     bins = "" if region.binning is None else f" in {len(region.binning) - 1} bins"
     observable = f"{region.variable}{bins}" if case.given else ", ".join(case.features)
-    notes = (*table.notes, *_remarks(effects), *_poor(case, samples), *_repeated(case, table))
-    return RegionCheck(case.region, case.kind, observable, samples, effects, observed, findings, notes)
+    notes = (
+        *dict.fromkeys(sums.notes),
+        *_remarks(effects),
+        *_poor(case, samples),
+        *_repeated(case, sums.hashes, sums.thinned),
+    )
+    return RegionCheck(case.region, case.kind, observable, samples, effects, observed, tuple(sums.findings), notes)
+
+
+class _Sums:
+    """What adds up over the events of a region."""
+
+    def __init__(self, case: Analysis) -> None:
+        """Begin with nothing: yields at the nominal point, and down and up of each nuisance."""
+        self.case = case
+        nominal = np.array([n.nominal for n in case.nuisances])
+        points = [nominal]
+        for j, nuisance in enumerate(case.shape_nuisances):
+            for value in _sides(case, nuisance):
+                point = nominal.copy()
+                point[j] = value
+                points.append(point)
+        self.points = np.array(points)
+        self.yields = np.zeros((len(points), len(case.terms)))
+        self.findings: list[Finding] = []
+        self.notes: list[str] = []
+        self.hashes: dict[int, np.ndarray] = {}
+        self.thinned = 1
+        self._kept: dict[int, np.ndarray] = {number: np.zeros(3) for number in case.view.samples}
+        self._total = np.zeros((len(case.settings.processes), len(case.terms)))
+        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
+        self._few = np.zeros(len(case.terms), int)
+        self._events = 0
+        self._source = ""
+
+    def add(self, portion: Portion) -> None:
+        """Add some events.
+
+        Raises:
+            DataError: a number is NaN or infinite.
+        """
+        case, table, number = self.case, portion.table, portion.sample
+        self.findings += portion.findings
+        self.notes += portion.notes
+        self._events += len(table)
+        self._source = self._source or table.source
+        if not len(table):
+            return
+        check_finite(table)
+        self.yields += yields(case, table, np.arange(len(table)), self.points)
+        weights = selected_weights(case, table) @ case.components.reference()
+        own = weights[table.process == number]
+        self._kept[number] += np.sum(own != 0), np.sum(own), np.sum(own**2)
+        self._total[number] += table.weights.sum(axis=0, dtype=np.float64)
+        counted = table.weights.any(axis=1)
+        if table.features.shape[1] > 1 and case.settings.processes[number].estimate is None:
+            self._remember(number, _hashed(table.features[counted]))
+        # Whether every part of a split has events of a component is in question where there are a few only.
+        for k in np.flatnonzero(self._few < FEW):
+            rows = np.flatnonzero(table.weights[:, k])[: FEW - self._few[k]]
+            self._few[k] += len(rows)
+            self._rows.append((table.kin[rows], table.weights[rows]))
+
+    def _remember(self, number: int, hashed: np.ndarray) -> None:
+        """Keep hashes of a sample's events; of too many those with some values, the same ones in every sample."""
+        own = self.hashes.get(number, hashed[:0])
+        self.hashes[number] = np.concatenate([own, hashed[hashed % np.uint64(self.thinned) == 0]])
+        while sum(map(len, self.hashes.values())) > COMPARED:
+            self.thinned *= 2
+            self.hashes = {k: kept[kept % np.uint64(self.thinned) == 0] for k, kept in self.hashes.items()}
+
+    def samples(self) -> tuple[SampleYield, ...]:
+        """Return what each sample holds."""
+        read = {finding.label: finding.read or 0 for finding in self.findings}
+        totals = _by_sample(self.case, self.yields[0])
+        out = []
+        for number in self.case.view.samples:
+            kept, total, squares = self._kept[number].tolist()
+            name = self.case.settings.processes[number].name
+            effective = total**2 / squares if squares > 0 else 0.0
+            out.append(SampleYield(name, read[name], int(kept), effective, float(totals[number])))
+        return tuple(out)
+
+    def check(self, split: SplitSettings | None) -> None:
+        """Refuse what a run would refuse.
+
+        Raises:
+            DataError: a sample of negative yield, a component without events, or one that a part of the split lacks.
+        """
+        case = self.case
+        present = () if case.given else case.present
+        names = tuple(term.name for term in case.terms)
+        check_yields(self._source, [s.name for s in case.settings.processes], names, self._total, present)
+        if split is not None and not case.given:
+            ids, weights = (np.concatenate(each) for each in zip(*self._rows, strict=True))
+            check_parts(self._source, names, weights, split_ids(ids, split, scheme_of(split, self._events)))
 
 
 def _sides(case: Analysis, nuisance: Nuisance) -> tuple[float, float]:
@@ -127,22 +222,6 @@ def _by_sample(case: Analysis, components: np.ndarray) -> np.ndarray:
     for k, term in enumerate(case.terms):
         out[..., term.sample] += weighted[..., k]
     return out
-
-
-def _samples(
-    case: Analysis, table: EventTable, nominal: np.ndarray, findings: Sequence[Finding]
-) -> tuple[SampleYield, ...]:
-    read = {finding.label: finding.read or 0 for finding in findings}
-    totals = _by_sample(case, nominal)
-    weights = selected_weights(case, table) @ case.components.reference()
-    out = []
-    for number in case.view.samples:
-        own = weights[table.process == number]
-        squares = float(np.sum(own**2))
-        effective = float(np.sum(own)) ** 2 / squares if squares > 0 else 0.0
-        name = case.settings.processes[number].name
-        out.append(SampleYield(name, read[name], int(np.sum(own != 0)), effective, float(totals[number])))
-    return tuple(out)
 
 
 def selected_weights(case: AbstractCase, table: EventTable) -> np.ndarray:
@@ -224,27 +303,24 @@ def _poor(case: Analysis, samples: Sequence[SampleYield]) -> list[str]:
     return notes
 
 
-def _repeated(case: Analysis, table: EventTable) -> list[str]:
+def _repeated(case: Analysis, hashes: Mapping[int, np.ndarray], thinned: int) -> list[str]:
     """Return a sentence for every pair of samples that hold the same events, and how many.
 
     Events are the same where all features are; one feature alone may agree by chance.
+
+    Args:
+        case: the region.
+        hashes: of the events of each sample, by its number.
+        thinned: how many events each of them stands for.
     """
-    if table.features.shape[1] < 2:
-        return []
     notes: list[str] = []
     seen: dict[str, np.ndarray] = {}
-    fraction = max(1, len(table) // COMPARED)
-    for number in case.view.samples:
-        if case.settings.processes[number].estimate is not None:
-            continue
-        name = case.settings.processes[number].name
-        hashed = _hashed(table.features[(table.process == number) & (table.weights != 0).any(axis=1)])
-        # Of many events those with some values of the hash stand for all, the same ones in every sample.
-        rows = np.unique(hashed[hashed % np.uint64(fraction) == 0])
+    for number, own in hashes.items():
+        name, rows = case.settings.processes[number].name, np.unique(own)
         for other, known in seen.items():
             both = len(np.intersect1d(rows, known, assume_unique=True))
             if both > 0.01 * min(len(rows), len(known)):
-                count = f"{both:,}" if fraction == 1 else f"about {both * fraction:,}"
+                count = f"{both:,}" if thinned == 1 else f"about {both * thinned:,}"
                 notes.append(f"{count} events of '{name}' are events of '{other}' too; cut them in one of the two")
         seen[name] = rows
     return notes

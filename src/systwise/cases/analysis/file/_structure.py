@@ -277,3 +277,13 @@ def rate_factors(entry: Systematic) -> tuple[float, float]:
     if up is None or down is None:
         raise ConfigError(f"Systematics ('{entry.name}'): give Normalization in Up and Down")
     return 1 + down, 1 + up
+
+
+def mirrored_sides(found: Sequence[Action]) -> dict[str, int]:
+    """Return the nuisances with a symmetrised side in every entry, with the sign of that side."""
+    sides: dict[str, set[int]] = {}
+    for action in found:
+        entry = action.entry
+        side = 1 if entry.up and entry.up.symmetrize else -1 if entry.down and entry.down.symmetrize else 0
+        sides.setdefault(entry.name, set()).add(side)
+    return {name: min(own) for name, own in sides.items() if len(own) == 1 and 0 not in own}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,26 @@ class Finding:
     total: float
     change: float | None = None
     remark: str = ""
+
+
+def merged(portions: Sequence[Sequence[Finding]]) -> tuple[Finding, ...]:
+    """Return what was found in all portions of the same files."""
+    found: dict[str, list[Finding]] = {}
+    for finding in (one for portion in portions for one in portion):
+        found.setdefault(finding.label, []).append(finding)
+    return tuple(_merged(same) for same in found.values())
+
+
+def _merged(same: Sequence[Finding]) -> Finding:
+    first, total = same[0], sum(one.total for one in same)
+    kept = None if first.kept is None else sum(one.kept or 0 for one in same)
+    change = None
+    if first.change is not None:
+        known = [one for one in same if one.change is not None and np.isfinite(one.change) and one.change > -1]
+        base = sum(one.total / (1 + one.change) for one in known if one.change is not None)
+        change = relative_change(sum(one.total for one in known), base)
+    remark = next((one.remark for one in same if one.remark), "")
+    return Finding(first.label, first.read, kept, total, change, remark)
 
 
 def relative_change(varied: float, nominal: float) -> float:

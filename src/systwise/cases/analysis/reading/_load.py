@@ -76,13 +76,13 @@ class Loader:
             k: [] for k in ("features", "weights", "columns", "process", "origin")
         }
 
-    def load(self, fingerprint: str = "") -> Loaded:
-        """Read everything; the table carries the fingerprint.
+    def load(self, fingerprint: str = "", samples: Sequence[int] | None = None) -> Loaded:
+        """Read everything, or some samples; the table carries the fingerprint.
 
         Raises:
             DataError: the input is missing or unusable.
         """
-        for number in self.view.samples:
+        for number in self.view.samples if samples is None else samples:
             rows, weights, seen = self._nominal(number)
             for action, variation in self.layout.samples:
                 if number in action.samples:

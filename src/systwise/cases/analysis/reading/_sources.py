@@ -129,6 +129,15 @@ class Sources:
                         if not side.symmetrize:
                             yield None, functools.partial(self._one_shifted, number, action, value, side)
 
+    def by_sample(self) -> Iterator[tuple[int, list[Source]]]:
+        """Yield the number of each sample, with its events, nominal and shifted."""
+        of_sample: dict[int, list[Source]] = {}
+        last = -1
+        for number, look in self.each():
+            last = last if number is None else number
+            of_sample.setdefault(last, []).extend(look())
+        yield from of_sample.items()
+
     def _one_shifted(self, number: int, action: Action, value: float, side: Template) -> list[Source]:
         return [self.shifted(number, action, value, side)]
 
