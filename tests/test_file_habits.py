@@ -120,7 +120,9 @@ def simple(folder: Path, path: str, **general: object) -> dict:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("root://host//events.root", "is on another machine; copy the file here"),
+        ("xyz://host/events.root", "install what reads xyz (pip install '.[remote]') or copy the file here"),
+        ("memory://nowhere/events.csv", "'memory://nowhere/events.csv': no such file; check the address"),
+        ("memory://nowhere/*.csv", "no file matches 'memory://nowhere/*.csv'"),
         ("events.root:events", "write SamplePath: events.root and Tree: events for 'events.root:events'"),
     ],
 )
@@ -129,6 +131,26 @@ def test_paths_that_are_not_read_say_what_to_write(files, tmp_path, path, said):
     done = CliRunner().invoke(app, ["check", str(tmp_path / "a.yaml")])
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
+
+
+def test_files_on_other_machines_are_copied_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYSTWISE_CACHE", str(tmp_path / "cache"))
+    system = pytest.importorskip("fsspec").filesystem("memory")
+    for name, rows in (("one", 3), ("two", 4)):
+        system.pipe(f"/store/{name}.csv", b"x\n" + b"0.5\n" * rows)
+    for path, general, rows in (
+        ("memory://store/one.csv", {}, 3),
+        ("memory://store/*.csv", {}, 7),
+        ("two.csv", {"InputPath": "memory://store/{SamplePath}"}, 4),
+    ):
+        table = Analysis(AnalysisSettings.model_validate(simple(tmp_path, path, **general))).load(0)
+        assert len(table) == 2 * rows  # two samples
+    copies = list((tmp_path / "cache" / "remote").rglob("*.csv"))
+    assert sorted(copy.name for copy in copies) == ["one.csv", "two.csv"]
+    # A file that has changed is copied again.
+    system.pipe("/store/one.csv", b"x\n" + b"0.5\n" * 5)
+    table = Analysis(AnalysisSettings.model_validate(simple(tmp_path, "memory://store/one.csv"))).load(0)
+    assert len(table) == 10
 
 
 def test_variables_and_the_home_folder_in_paths(tmp_path, monkeypatch):

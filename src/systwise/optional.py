@@ -12,6 +12,7 @@ EXTRAS = {
     "cabinetry": "export",
     "dask": "dask",
     "distributed": "dask",
+    "fsspec": "remote",
     "h5py": "hdf5",
     "hist": "export",
     "iminuit": "referee",

@@ -13,6 +13,7 @@ import numpy as np
 from systwise.cases._case import Progress
 from systwise.cases.analysis.file._parts import Paths
 from systwise.cases.analysis.file._settings import AnalysisSettings, Sample
+from systwise.cases.analysis.reading._remote import is_remote, local_copies
 from systwise.errors import ConfigError, DataError
 from systwise.events import ColumnType, Expression, as_numpy, base_name, column_names, hash_ids, read_blocks
 from systwise.registry import suggestion
@@ -70,13 +71,14 @@ class Rows:
 
 
 def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str) -> tuple[Path, ...]:
-    """Return the files of a sample, wild cards resolved.
+    """Return the files of a sample, wild cards resolved; those on other machines are copied into the cache.
 
     Raises:
         DataError: a pattern matches nothing, or the sample has no entry.
     """
     # cabinetry writes the place of the file's name into InputPath.
-    folder = Path(settings.folder) / _expanded(settings.general.input_path.replace("{SamplePath}", ""))
+    base = _expanded(settings.general.input_path.replace("{SamplePath}", ""))
+    folder = Path(settings.folder) / base
     if not paths:
         raise DataError(f"{where}.SamplePath: is missing; name the file of sample '{sample}'")
     if isinstance(paths, dict):
@@ -86,11 +88,13 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
     found: list[Path] = []
     for pattern in paths:
         name = _expanded(pattern.replace("{Sample}", sample))
-        if "://" in name:
-            raise DataError(f"{where}.SamplePath: '{name}' is on another machine; copy the file here")
         file, colon, tree = name.partition(".root:")
         if colon:
             raise DataError(f"{where}.SamplePath: write SamplePath: {file}.root and Tree: {tree} for '{name}'")
+        name = f"{base.rstrip('/')}/{name}" if is_remote(base) else name
+        if is_remote(name):
+            found += local_copies(name, f"{where}.SamplePath")
+            continue
         matches = (
             sorted(glob.glob(str(folder / name), recursive=True)) if glob.has_magic(name) else [str(folder / name)]
         )
