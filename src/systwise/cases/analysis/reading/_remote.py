@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
-from systwise.atomic import write_atomically
 from systwise.errors import DataError
 from systwise.events import cache_folder
 from systwise.optional import optional_module
@@ -61,6 +61,12 @@ def _copied(system: Any, path: str, scheme: str) -> Path:
     key = hashlib.sha256("\n".join([scheme, path, *known]).encode()).hexdigest()[:16]
     copy = cache_folder() / "remote" / key / path.rstrip("/").rpartition("/")[2]
     if not copy.exists():
-        # From beginning to end: servers need not know ranges.
-        write_atomically(copy, lambda target: system.get_file(path, target.name))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        part = copy.with_name(f".{os.getpid()}-{copy.name}.part")
+        try:
+            # From beginning to end: servers need not know ranges.
+            system.get_file(path, str(part))
+            part.replace(copy)
+        finally:
+            part.unlink(missing_ok=True)
     return copy
