@@ -37,7 +37,7 @@ def toy_table(moving: bool, simulated: float | None = 250_000, seed: int = 1) ->
     weight = exact.sum(axis=-1, keepdims=True) / (simulated or 1e12)
     draw = np.random.default_rng(seed)
     sums = weight * draw.poisson(exact / weight) if simulated else exact
-    return ScoreTable(pairs, GRID.edges, sums, weight * sums, NAMES)
+    return ScoreTable(pairs, sums, weight * sums, NAMES, GRID.edges)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_quantiles_of_a_coarse_score_are_fewer():
     sums = np.zeros((2, 2, 10))
     sums[..., 4:6] = 1
     pairs = anchor_pairs((Nuisance("z", 0.0, (0.0, 1.0), (0.0, 1.0), (0.0, 1.0)),))
-    table = ScoreTable(pairs, uniform_edges(10), sums, sums, NAMES)
+    table = ScoreTable(pairs, sums, sums, NAMES, uniform_edges(10))
     np.testing.assert_array_equal(signal_quantiles(table, COMPONENTS, 8), [0, 0.5, 1])
     # A constant score has one bin.
     sums[..., 5] = 0
@@ -146,7 +146,7 @@ class Inferno:
             moved = self.background * [1, 1, 3.0 / rate] + [shift, 0, 0]
             sums.append([signal, self.histogram(moved, 1000.0)])
         weights = np.array([50.0, 1000.0])[:, None] / len(self.signal)
-        return ScoreTable(pairs, GRID.edges, np.array(sums), np.array(sums) * weights, NAMES)
+        return ScoreTable(pairs, np.array(sums), np.array(sums) * weights, NAMES, GRID.edges)
 
 
 def inferno_sigma(table: ScoreTable, nuisances, edges) -> float:

@@ -150,7 +150,7 @@ def test_parts_add_up_to_the_whole(case, events, chosen):
     np.testing.assert_allclose(merged.squares, whole.squares, rtol=1e-12)
     scaled = merged.scaled_to(2 * merged.totals)
     np.testing.assert_allclose(scaled.squares, 4 * merged.squares, rtol=1e-12)
-    with pytest.raises(TemplateError, match="points, cells or components differ"):
+    with pytest.raises(TemplateError, match="pairs, bins or components differ"):
         JointTable.merge([halves[0], dataclasses.replace(halves[1], pairs=Pairs(z + 1, z + 1))])
 
 

@@ -47,7 +47,7 @@ def hand_made(sums: np.ndarray, squares: np.ndarray | None = None, anchors: int 
     nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), uniform_anchors(0.0, 1.0, anchors))
     edges = np.arange(sums.shape[-1] + 1) / sums.shape[-1]
     names = ("signal", "background")
-    return ScoreTable(anchor_pairs((nuisance,)), edges, sums, sums if squares is None else squares, names), nuisance
+    return ScoreTable(anchor_pairs((nuisance,)), sums, sums if squares is None else squares, names, edges), nuisance
 
 
 @pytest.mark.parametrize("moving", [False, True])
@@ -113,7 +113,7 @@ def test_interference_may_be_negative_but_not_the_total():
     assert not background_mask(components).any()
     nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))
     sums = np.stack([np.full((2, 4), 3.0), np.full((2, 4), -4.0), np.full((2, 4), 2.0)], axis=1)
-    table = ScoreTable(anchor_pairs((nuisance,)), uniform_edges(4), sums, np.abs(sums), components.names)
+    table = ScoreTable(anchor_pairs((nuisance,)), sums, np.abs(sums), components.names, uniform_edges(4))
     templates = build_templates(table, uniform_edges(2), components, (nuisance,))
     np.testing.assert_array_equal(templates.counts[0][0], [[6, 6], [-8, -8], [4, 4]])
     sums[1, 1, 0] = -6
@@ -137,7 +137,7 @@ def test_rebinning_keeps_totals_and_refuses_foreign_edges():
     rng = np.random.default_rng(0)
     sums = rng.random((2, 2, grid.bins))
     nuisance = Nuisance("scale", 0.0, (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))
-    table = ScoreTable(anchor_pairs((nuisance,)), grid.edges, sums, sums**2, ("signal", "background"))
+    table = ScoreTable(anchor_pairs((nuisance,)), sums, sums**2, ("signal", "background"), grid.edges)
     for bins in (1, 10, 30, 50, 200):
         coarse, squares = table.rebin(uniform_edges(bins))
         assert coarse.shape == (2, 2, bins)

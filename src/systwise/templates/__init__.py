@@ -16,13 +16,10 @@ The anchored observable, a moving score at a few fixed hypotheses binned jointly
 """
 
 from systwise.templates._expectation import background_mask, effective_counts, signal_and_background
-from systwise.templates._grid import FineGrid
 from systwise.templates._pairs import Pairs, anchor_pairs, nuisance_point
 from systwise.templates._prune import prune
 from systwise.templates._regions import join_templates, restrict_templates
 from systwise.templates._running_medians import smooth_353qh_twice, smooth_templates
-from systwise.templates._score_table import ScoreTable
-from systwise.templates._scoring import score, yields
 from systwise.templates._separation import auc, ks_distance
 from systwise.templates._templates import Templates, build_templates, grid_points
 from systwise.templates.binning._binning import merge_sparse, mixture_quantiles, signal_quantiles, uniform_edges
@@ -32,6 +29,10 @@ from systwise.templates.joint._joint import JointBinning, joint_cells, joint_sco
 from systwise.templates.joint._table import JointTable, joint_points
 from systwise.templates.joint._templates import build_joint_templates, merge_sparse_cells
 from systwise.templates.joint._tree import ScoreTree
+from systwise.templates.scoring._chunks import in_order
+from systwise.templates.scoring._grid import FineGrid
+from systwise.templates.scoring._score_table import ScoreTable
+from systwise.templates.scoring._tabulate import score, yields
 
 __all__ = [
     "FineGrid",
@@ -49,6 +50,7 @@ __all__ = [
     "choose_joint_binning",
     "effective_counts",
     "grid_points",
+    "in_order",
     "join_templates",
     "joint_cells",
     "joint_points",

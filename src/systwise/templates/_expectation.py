@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from systwise.parameters import Components
-from systwise.templates._score_table import ScoreTable
+from systwise.templates.scoring._score_table import ScoreTable
 
 
 def background_mask(components: Components) -> Bool[np.ndarray, " component"]:

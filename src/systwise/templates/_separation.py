@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 from systwise.errors import TemplateError
 from systwise.parameters import Components
-from systwise.templates._score_table import ScoreTable
+from systwise.templates.scoring._score_table import ScoreTable
 
 
 def auc(table: ScoreTable, pair: int, components: Components) -> float:

@@ -15,7 +15,7 @@ from systwise.errors import TemplateError
 from systwise.parameters import Components, Nuisance
 from systwise.templates._expectation import positive_sums
 from systwise.templates._pairs import nuisance_point, shaped
-from systwise.templates._score_table import ScoreTable
+from systwise.templates.scoring._score_table import ScoreTable
 
 ObservableKind = Literal["fixed", "moving", "anchored"]
 

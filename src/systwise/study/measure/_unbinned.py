@@ -16,6 +16,7 @@ from systwise.learn import AbstractRatioObservable, RatioObservable, ratio_diagn
 from systwise.study.measure._measure import rate_factors
 from systwise.study.plan._plan import Plan
 from systwise.study.records._plotdata import RatioCheck
+from systwise.templates import in_order
 
 CHUNK = 8192
 MOST_EVENTS = 1_000_000
@@ -59,23 +60,18 @@ class Sample:
     folds: np.ndarray | None
     z: np.ndarray
 
-    def _evaluated(self, function: Callable[[Events, Array], tuple[Array, Array]]) -> tuple[np.ndarray, np.ndarray]:
-        """Return `function(events, fold)` and weights `[event, component]` of all rows, in one order always."""
-        values, weights = [], []
-        folds = np.zeros(len(self.table), np.int32) if self.folds is None else self.folds
-        for fold in np.unique(folds[self.rows]):
-            for rows, events in self.table.blocks(self.rows[folds[self.rows] == fold], CHUNK):
-                value, weight = function(events, jnp.asarray(fold, jnp.int32))
-                values.append(np.asarray(value)[: len(rows)])
-                weights.append(np.asarray(weight)[: len(rows)])
-        return np.concatenate(values), np.concatenate(weights)
+    def _evaluated(self, function: Callable[[Events, Array], tuple[Array, Array]]) -> list[np.ndarray]:
+        """Return `function(events, fold)`: values and weights `[event, component]` of all rows."""
+        folds = np.zeros(len(self.rows), np.int32) if self.folds is None else self.folds[self.rows]
+        return in_order(function, self.table, self.rows, folds, CHUNK)
 
     def polynomial(self) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients `[event, component, term]` and weights `[event, component]`."""
         observable, z = self.observable, jnp.asarray(self.z, jnp.float32)
         if not isinstance(observable, RatioObservable):
             raise TypeError("only learned ratios are polynomials in the nuisances")
-        return self._evaluated(lambda events, fold: _coefficients(observable, self.case, events, z, fold))
+        found, weights = self._evaluated(lambda events, fold: _coefficients(observable, self.case, events, z, fold))
+        return found, weights
 
     def log_ratios(self, at: np.ndarray) -> np.ndarray:
         """Return ln r `[event, component]` at nuisance values `at`."""

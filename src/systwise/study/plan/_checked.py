@@ -15,7 +15,7 @@ import numpy as np
 from systwise.cases import AbstractCase, Analysis, Finding, Portion, Progress
 from systwise.events import EventTable, SplitSettings, check_finite, check_parts, check_yields, scheme_of, split_ids
 from systwise.parameters import Nuisance
-from systwise.templates import yields
+from systwise.templates import in_order, yields
 
 LARGE = 0.10
 """Relative change of a yield by one standard deviation that deserves a look."""
@@ -227,10 +227,10 @@ def _by_sample(case: Analysis, components: np.ndarray) -> np.ndarray:
 def selected_weights(case: AbstractCase, table: EventTable) -> np.ndarray:
     """Return the weights `[event, component]` after the selection at nominal nuisances."""
     z = jnp.array([n.nominal for n in case.nuisances], jnp.float32)
-    out = []
-    for rows, events in table.blocks(np.arange(len(table)), 65_536):
-        out.append(np.asarray(case.vary(events, z).weights, np.float64)[: len(rows)])
-    return np.concatenate(out)
+    rows = np.arange(len(table))
+    folds = np.zeros(len(table), np.int32)
+    (found,) = in_order(lambda events, fold: (case.vary(events, z).weights,), table, rows, folds, 65_536)
+    return found.astype(np.float64)
 
 
 def _effects(case: Analysis, found: np.ndarray, samples: Sequence[SampleYield]) -> tuple[Effect, ...]:

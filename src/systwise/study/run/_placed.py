@@ -24,7 +24,7 @@ from systwise.learn import (
 from systwise.study.measure._regions import file_word
 from systwise.study.store._manifest import Manifest
 from systwise.study.store._templates import StoredTemplates
-from systwise.templates import FineGrid, joint_cells
+from systwise.templates import FineGrid, in_order, joint_cells
 
 BLOCK = 8192
 """Events scored at a time."""
@@ -98,16 +98,17 @@ def _logits(
     case: AbstractCase, observable: AbstractObservable, table: EventTable, folds: Int[np.ndarray, " event"]
 ) -> tuple[Float32[np.ndarray, " event"], Bool[np.ndarray, " event"]]:
     """Return the score of every event from the network of its fold, and whether the selection keeps the event."""
-    found, counts = np.zeros(len(table), np.float32), np.zeros(len(table), bool)
     nominal = jnp.asarray([nuisance.nominal for nuisance in case.shape_nuisances], jnp.float32)
     hypothesis = jnp.broadcast_to(nominal, (BLOCK, len(nominal)))
-    for fold in np.unique(folds):
-        for rows, events in table.blocks(np.flatnonzero(folds == fold), BLOCK):
-            varied = _nominal(case, events, nominal)
-            scores = logits_of(observable, varied, hypothesis, jnp.asarray(fold))
-            found[rows] = np.asarray(scores)[: len(rows)]
-            counts[rows] = np.any(np.asarray(varied.weights)[: len(rows)] != 0, axis=1)
-    return found, counts
+
+    def work(events: Events, fold: Int[Array, ""]) -> tuple[Array, Array]:
+        varied = _nominal(case, events, nominal)
+        return logits_of(observable, varied, hypothesis, fold), jnp.any(varied.weights != 0, axis=1)
+
+    if not len(table):
+        return np.zeros(0, np.float32), np.zeros(0, bool)
+    logits, counts = in_order(work, table, np.arange(len(table)), folds, BLOCK)
+    return logits, counts
 
 
 @eqx.filter_jit

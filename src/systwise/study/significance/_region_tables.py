@@ -22,7 +22,7 @@ from systwise.study.measure._binned import moves, own_bins
 from systwise.study.plan._plan import Plan
 from systwise.study.significance._bins import informative_edges, joined
 from systwise.study.significance._region_table import NOMINAL, Anchors, RegionTable
-from systwise.templates import JointBinning, joint_cells
+from systwise.templates import JointBinning, in_order, joint_cells
 
 BINS = 24
 """Bins of a score."""
@@ -293,22 +293,15 @@ def _scores(
     progress: Progress,
 ) -> Float[np.ndarray, "s event"]:
     """Return the scores of `rows` shifted to `z`, each from the network that never saw the event."""
-    told = jnp.asarray(values, jnp.float32)
-    scores = np.zeros((len(values), len(rows)), np.float32)
+    told, point = jnp.asarray(values, jnp.float32), jnp.asarray(z, jnp.float32)
     folds = np.zeros(len(rows), np.int64) if plan.split.scorer is None else plan.split.scorer[rows]
-    done = 0
-    for fold in np.unique(folds):
-        places = np.flatnonzero(folds == fold)
-        size = min(BLOCK, len(places))
-        for start in range(0, len(places), size):
-            part = places[start : start + size]
-            ((_, events),) = plan.table.blocks(rows[part], size)
-            point = jnp.asarray(z, jnp.float32)
-            found = _logits(observable, plan.case, events, point, told, jnp.asarray(fold))
-            scores[:, part] = np.asarray(found)[:, : len(part)]
-            done += len(part)
-            progress("scores", done, len(rows))
-    return scores
+
+    def work(events: Events, fold: Int[Array, ""]) -> tuple[Array]:
+        return (_logits(observable, plan.case, events, point, told, fold).T,)
+
+    size = min(BLOCK, int(np.bincount(folds).max()))
+    (found,) = in_order(work, plan.table, rows, folds, size, lambda done: progress("scores", done, len(rows)))
+    return np.ascontiguousarray(found.T)
 
 
 def _hypotheses(plan: Plan, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from systwise.errors import ConfigError, TemplateError
 from systwise.parameters import Components, Nuisance
 from systwise.templates._expectation import effective_counts, signal_and_background
-from systwise.templates._score_table import ScoreTable
+from systwise.templates.scoring._score_table import ScoreTable
 
 
 def uniform_edges(bins: int) -> Float64[np.ndarray, " edge"]:

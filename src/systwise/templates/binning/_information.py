@@ -12,8 +12,8 @@ from scipy.interpolate import CubicSpline
 from systwise.parameters import AbstractConstraint, Components, Nuisance
 from systwise.templates._expectation import coefficient_slopes, effective_counts
 from systwise.templates._pairs import shaped
-from systwise.templates._score_table import ScoreTable
 from systwise.templates.binning._smoothing import smooth_curves
+from systwise.templates.scoring._score_table import ScoreTable
 
 
 @dataclasses.dataclass(frozen=True)

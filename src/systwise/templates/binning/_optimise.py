@@ -14,9 +14,9 @@ from jaxtyping import Float64
 from systwise.errors import TemplateError
 from systwise.parameters import AbstractConstraint, Components, Nuisance
 from systwise.templates._expectation import effective_counts, signal_and_background
-from systwise.templates._score_table import ScoreTable
 from systwise.templates.binning._binning import quantile_edges
 from systwise.templates.binning._information import PrebinnedInformation, information, prebinned_information
+from systwise.templates.scoring._score_table import ScoreTable
 
 
 def optimised_edges(

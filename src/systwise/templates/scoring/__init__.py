@@ -1,0 +1,1 @@
+"""Events through an observable into numbered bins."""
