@@ -70,7 +70,7 @@ def test_events_beside_bins_are_fitted_like_bins_alone(reference) -> None:
     assert found.converged, found.verdict
     assert found.estimates == pytest.approx(reference.estimates, rel=1e-7)
     assert found.interval == pytest.approx(reference.interval, rel=1e-6)
-    assert found.interval_two_sigma == pytest.approx(reference.interval_two_sigma, rel=1e-6)
+    assert found.interval_95 == pytest.approx(reference.interval_95, rel=1e-6)
     np.testing.assert_allclose(found.covariance, reference.covariance, rtol=1e-6)
     scan = profile(model, data, np.linspace(0.2, 1.8, 9))
     assert scan.converged.all()

@@ -64,7 +64,7 @@ def test_a_rate_nuisance_is_profiled_as_by_pyhf() -> None:
         fitted = pyhf.infer.mle.fixed_poi_fit(mu, full, theirs, par_bounds=bounds, return_fitted_val=True)
         return 0.5 * float(fitted[1] - lowest)
 
-    for end, level in ((result.interval[0], 0.5), (result.interval[1], 0.5), (result.interval_two_sigma[1], 2.0)):
+    for end, level in ((result.interval[0], 0.5), (result.interval[1], 0.5), (result.interval_95[1], 2.0)):
         assert rise(end) == pytest.approx(level, abs=2e-5)
 
 
@@ -142,7 +142,7 @@ def test_a_single_count_has_the_textbook_interval() -> None:
     def rise(nu: float) -> float:
         return nu - 35 - 35 * math.log(nu / 35)
 
-    for level, ends in ((0.5, result.interval), (2.0, result.interval_two_sigma)):
+    for level, ends in ((0.5, result.interval), (2.0, result.interval_95)):
         low = brentq(lambda nu, level=level: rise(nu) - level, 5, 35)
         high = brentq(lambda nu, level=level: rise(nu) - level, 35, 100)
         np.testing.assert_allclose(ends, [(low - 20) / 10, (high - 20) / 10], atol=1e-7)

@@ -187,7 +187,7 @@ def test_brute_force_with_exact_templates_agrees(moving: bool, true: float) -> N
     mu, low, high = reference.interval(0.5)
     np.testing.assert_allclose([result.estimate, *result.interval], [mu, low, high], atol=1e-4)
     _, low, high = reference.interval(2.0)
-    np.testing.assert_allclose(result.interval_two_sigma, [low, high], atol=2e-4)
+    np.testing.assert_allclose(result.interval_95, [low, high], atol=2e-4)
 
 
 @pytest.mark.parametrize("moving", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -241,7 +241,7 @@ def test_profile_finds_the_same_curve_as_fits_and_its_slope() -> None:
     assert not curve.at_boundary.any()
     lower, upper = curve.interval()
     np.testing.assert_allclose([curve.estimate, lower, upper], [result.estimate, *result.interval], atol=2e-5)
-    np.testing.assert_allclose(np.ravel(curve.interval(2.0)), result.interval_two_sigma, atol=1e-4)
+    np.testing.assert_allclose(np.ravel(curve.interval(2.0)), result.interval_95, atol=1e-4)
     near = profile(model, data, 1.2 + np.array([-1e-4, 1e-4] * 25))
     slope = (near.nll[1] - near.nll[0]) / 2e-4
     assert curve.slope[12] == pytest.approx(slope, rel=1e-3)

@@ -80,7 +80,7 @@ class Measurement:
             result,
             estimates={**result.estimates, self.poi: result.estimates[self.poi] + offset},
             interval=moved(result.interval),
-            interval_two_sigma=moved(result.interval_two_sigma),
+            interval_95=moved(result.interval_95),
             interval_stat_only=moved(result.interval_stat_only),
         )
         lost = dict.fromkeys(("profile", "postfit", "discovery", "limit"), "would show the value, which is hidden")
@@ -164,9 +164,9 @@ def measure(
 def _around(model: Model, result: FitResult) -> np.ndarray:
     """Return values from beyond one end at two standard deviations to beyond the other, inside the range."""
     low, high = model.components.ranges[model.components.pois.index(result.poi)]
-    ends = [end for end in result.interval_two_sigma if end is not None]
+    ends = [end for end in result.interval_95 if end is not None]
     width = max((abs(end - result.estimate) for end in ends), default=0.25 * (high - low))
-    first, last = result.interval_two_sigma
+    first, last = result.interval_95
     first = result.estimate - width if first is None else first
     last = result.estimate + width if last is None else last
     room = 0.15 * (last - first)

@@ -35,7 +35,7 @@ class FitResult:
             `estimates`; NaN for parameters held at an end of their range or without curvature.
         nll: NLL at the minimum, in the model's convention.
         interval: where the profiled NLL has risen by 0.5; None for an end that does not exist.
-        interval_two_sigma: where it has risen by 2.
+        interval_95: where it has risen by 2 (95.4 %).
         interval_stat_only: where it has risen by 0.5 with nuisances fixed at their best-fit values.
         gradient_norm: largest gradient component times its parameter's standard deviation.
         positive_hessian: the Hessian by all free parameters is positive definite.
@@ -58,7 +58,7 @@ class FitResult:
     covariance: Float64[np.ndarray, "parameter parameter"]
     nll: float
     interval: Ends
-    interval_two_sigma: Ends
+    interval_95: Ends
     interval_stat_only: Ends
     gradient_norm: float
     positive_hessian: bool
@@ -123,7 +123,7 @@ class FitResult:
             # A number beside the verdict that it is none would be quoted.
             return [(self.poi, "-"), ("observable", self._kind), ("searched", self.searched), ("verdict", self.verdict)]
         rows = [(self.poi, f"{plus_minus(self.estimate, self.sigma_down, self.sigma_up)}")]
-        rows.append(("  at delta NLL = 2", pair(self.interval_two_sigma)))
+        rows.append(("  at delta NLL = 2", pair(self.interval_95)))
         if self.sigma_stat_only is not None:
             rows.append(("  statistics only", f"+- {rounded(self.sigma_stat_only)}"))
         deviations = np.sqrt(np.diag(self.covariance))
@@ -289,7 +289,7 @@ class FitResults:
             covariance=covariance,
             nll=float(self.nll[index]),
             interval=(ends[0], ends[1]),
-            interval_two_sigma=(ends[2], ends[3]),
+            interval_95=(ends[2], ends[3]),
             interval_stat_only=(_number(self.stat_ends[index, 0]), _number(self.stat_ends[index, 1])),
             gradient_norm=norm,
             positive_hessian=bool(self.positive[index]),

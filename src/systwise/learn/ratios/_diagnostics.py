@@ -49,7 +49,7 @@ class RatioDiagnostics:
 
     components: tuple[str, ...]
     points: Float64[np.ndarray, "point nuisance"]
-    edges: Float64[np.ndarray, " edge"]
+    edges: Float64[np.ndarray, " bin_edge"]
     observed: Float64[np.ndarray, "component point bin"]
     observed_error: Float64[np.ndarray, "component point bin"]
     predicted: Float64[np.ndarray, "component point bin"]

@@ -121,7 +121,7 @@ def likelihood_figure(measured: Measurement) -> Figure | None:
     figure, axes = grid(1, 1, panel=(4.8, 3.2), margins=(0.8, 0.3, 0.65, 0.4))
     axis: Axes = axes[0, 0]
     axis.plot(scan.values, 2 * (scan.nll - result.nll), color=UP)
-    for ends, level, text in ((result.interval, 1.0, r"1$\sigma$"), (result.interval_two_sigma, 4.0, r"2$\sigma$")):
+    for ends, level, text in ((result.interval, 1.0, r"1$\sigma$"), (result.interval_95, 4.0, r"2$\sigma$")):
         axis.axhline(level, color=GREY, linewidth=0.9, linestyle=":")
         axis.text(0.99, level + 0.06, text, color=GREY, ha="right", transform=axis.get_yaxis_transform(), fontsize=9)
         for end in ends:

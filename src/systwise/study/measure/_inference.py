@@ -139,45 +139,20 @@ def numbers(plan: Plan, model: Model, data: AbstractData, point: dict[str, float
 
 def _pulls(model: Model, data: AbstractData, result: FitResult) -> tuple[dict[str, Any], str]:
     found = pulls(model, data, result)
-    rows = [
-        PullRecord(
-            nuisance=row.nuisance,
-            estimate=row.estimate,
-            sigma=row.sigma,
-            centre=row.centre,
-            width=row.width,
-            pull=row.pull,
-            constraint=row.constraint,
-            remark=row.remark,
-        )
-        for row in found.rows
-    ]
-    return {"pulls": rows}, found.verdict
+    return {"pulls": [PullRecord.of(row) for row in found.rows]}, found.verdict
 
 
 def _impacts(model: Model, data: AbstractData) -> tuple[dict[str, Any], str]:
     found = impacts(model, data)
-    rows = [
-        ImpactRecord(nuisance=row.nuisance, up=row.up, down=row.down, size=row.size, remark=row.remark)
-        for row in found.rows
-    ]
-    fields = {
-        "impacts": rows,
-        "groups": found.groups,
-        "simulation": found.simulation,
-        "systematic": found.systematic,
-        "statistical": found.statistical,
-        "statistical_by_shifts": found.statistical_by_shifts,
-    }
-    return fields, found.verdict
+    names = ("groups", "simulation", "systematic", "statistical", "statistical_by_shifts")
+    fields = {name: getattr(found, name) for name in names}
+    return {"impacts": [ImpactRecord.of(row) for row in found.rows], **fields}, found.verdict
 
 
 def _split(model: Model, data: AbstractData) -> tuple[dict[str, Any], str]:
     found = stat_syst_split(model, data)
-    rows = [
-        SplitRecord(held=row.name, half=row.half, removed=row.removed) for row in (*found.groups, found.statistical)
-    ]
-    return {"split": rows}, found.verdict
+    rows = (*found.groups, found.statistical)
+    return {"split": [SplitRecord.of(row, held=row.name) for row in rows]}, found.verdict
 
 
 def _significance(model: Model, data: AbstractData, mu: float) -> tuple[dict[str, Any], str]:

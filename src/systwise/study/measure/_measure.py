@@ -190,23 +190,27 @@ def record_of_fit(
     return Measurement.model_validate(labels | bounds | fitted_fields(result) | fields)
 
 
+FITTED = (
+    "poi",
+    "estimate",
+    "sigma",
+    "sigma_down",
+    "sigma_up",
+    "sigma_stat_only",
+    "interval_95",
+    "nuisance_estimate",
+    "nuisance_sigma",
+    "converged",
+    "verdict",
+)
+"""Fields of a record that are those of the fit."""
+
+
 def fitted_fields(result: FitResult) -> dict[str, Any]:
     """Return the fields of a record that a fit decides; no numbers where there is no minimum."""
     second = result.second_minimum
-    values: dict[str, Any] = {
-        "poi": result.poi,
-        "estimate": result.estimate,
-        "sigma": result.sigma,
-        "sigma_down": result.sigma_down,
-        "sigma_up": result.sigma_up,
-        "sigma_stat_only": result.sigma_stat_only,
-        "interval_95": result.interval_two_sigma,
-        "nuisance_estimate": dict(result.nuisance_estimate),
-        "nuisance_sigma": result.nuisance_sigma,
-        "second_minimum": None if second is None else {**second.nuisances, "delta_nll": second.rise},
-        "converged": result.converged,
-        "verdict": result.verdict,
-    }
+    values: dict[str, Any] = {name: getattr(result, name) for name in FITTED}
+    values["second_minimum"] = None if second is None else {**second.nuisances, "delta_nll": second.rise}
     if not result.minimum_found:
         # A number beside the verdict that it is none would be quoted.
         values |= dict.fromkeys(("estimate", "sigma", "sigma_down", "sigma_up", "sigma_stat_only", "second_minimum"))

@@ -141,5 +141,4 @@ def ratio_check(
     """Return what shows whether learned ratios can be trusted, at the true points, on events never trained on."""
     z = np.array([[point[nuisance.name] for nuisance in plan.nuisances] for point in points])
     found = ratio_diagnostics(observable, plan.problem, reference_draw(plan.problem), z, seed)
-    values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-    return RatioCheck(strategy=strategy, region=region, **values)
+    return RatioCheck(strategy=strategy, region=region, **vars(found))

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from systwise.errors import ConfigError
+from systwise.learn import RatioDiagnostics
 
 
 @functools.cache
@@ -232,46 +233,16 @@ class TradeOff(_Record):
     strategy: str = "adversarial"
 
 
-@dataclasses.dataclass(frozen=True)
-class RatioCheck(_Record):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RatioCheck(RatioDiagnostics, _Record):
     """Whether learned density ratios can be trusted, on events that trained no network.
-
-    Histograms are of `g = r_k / (1 + r_k)`, the classifier of component k at z against the reference.
 
     Attributes:
         strategy: name.
-        components: names along every `component` axis.
-        points: nuisance values of the tests, in the order of the case's nuisances.
-        edges: bin edges in g.
-        observed: fraction of component k among its events at z and as many of the reference, by bin; NaN
-            in empty bins.
-        observed_error: its statistical error.
-        predicted: mean g of the reference's events in the bin; calibrated ratios have it equal to `observed`.
-        closure: histogram of the reference reweighted by r_k, adding up to its mean.
-        closure_error: its statistical error.
-        target: histogram of component k at z, adding up to 1.
-        target_error: its statistical error.
-        means: mean of r_k over the reference; 1 if calibrated.
-        means_error: its statistical error.
-        observed_before, predicted_before: the same before a map of the classifier was added; None without one.
         region: where, in a study of several regions.
     """
 
     strategy: str
-    components: tuple[str, ...]
-    points: Float[np.ndarray, "point nuisance"]
-    edges: Float[np.ndarray, " bin_edge"]
-    observed: Float[np.ndarray, "component point bin"]
-    observed_error: Float[np.ndarray, "component point bin"]
-    predicted: Float[np.ndarray, "component point bin"]
-    closure: Float[np.ndarray, "component point bin"]
-    closure_error: Float[np.ndarray, "component point bin"]
-    target: Float[np.ndarray, "component point bin"]
-    target_error: Float[np.ndarray, "component point bin"]
-    means: Float[np.ndarray, "component point"]
-    means_error: Float[np.ndarray, "component point"]
-    observed_before: Float[np.ndarray, "component point bin"] | None = None
-    predicted_before: Float[np.ndarray, "component point bin"] | None = None
     region: str = ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -38,9 +38,23 @@ Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(plain)]
 Tree = Annotated[dict[str, Any], BeforeValidator(plain)]
 
 
+Kind = TypeVar("Kind", bound="Record")
+
+
 class Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True, use_attribute_docstrings=True
     )
+
+    @classmethod
+    def of(cls: type[Kind], result: object, **labels: Any) -> Kind:
+        """Return the record of a result: its attributes of the record's names, and labels beside them.
+
+        Args:
+            result: has an attribute for every field that is no label and has no default.
+            labels: fields that the result does not know, or that are to be others.
+        """
+        own = {name: getattr(result, name) for name in cls.model_fields if name not in labels and hasattr(result, name)}
+        return cls.model_validate(own | labels)

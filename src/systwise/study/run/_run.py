@@ -248,10 +248,7 @@ def _results(plan: Plan, units: list[Unit], command: str, total: float, apart: S
         ),
         data=DataRecord(source=plan.table.source, fingerprint=plan.table.fingerprint, events=plan.events),
         command=command,
-        nuisances=[
-            NuisanceRecord(name=n.name, nominal=n.nominal, kind=n.kind, unit=n.unit, label=n.label)
-            for n in plan.nuisances
-        ],
+        nuisances=[NuisanceRecord.of(n) for n in plan.nuisances],
         yields=yields,
         yardsticks=[s.name for s in plan.strategies if s.is_yardstick],
         warnings=list(

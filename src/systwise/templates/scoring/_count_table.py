@@ -12,7 +12,6 @@ from jaxtyping import Float64
 from systwise.errors import TemplateError
 from systwise.templates._pairs import Pairs
 
-
 Kind = TypeVar("Kind", bound="CountTable")
 
 
