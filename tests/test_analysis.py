@@ -665,6 +665,11 @@ def test_init_writes_the_example_and_the_schema_accepts_it(tmp_path):
     checker.validate(yaml.safe_load(text))
     assert list(checker.iter_errors(yaml.safe_load(text.replace("Samples:", "Smples:", 1))))
     assert call("init", tmp_path / "mine.yaml").exit_code == 2
+    # An editor completes the settings of a study, those of single strategies among them.
+    good = {"strategy": {"adversarial": {"network": {"width": 8}}}, "training": {"passes": 2}, "network": {"layers": 1}}
+    checker.validate(yaml.safe_load(text) | {"study": good})
+    for bad in ({"strategy": {"ratio": {"degre": 2}}}, {"training": {"pases": 2}}, {"network": {"layers": "two"}}):
+        assert list(checker.iter_errors(yaml.safe_load(text) | {"study": bad})), bad
 
 
 def test_check_reads_the_example(example):

@@ -13,8 +13,10 @@ from typing import Any
 from systwise.atomic import write_atomically
 from systwise.cases import Analysis, AnalysisSettings, Progress, no_progress
 from systwise.errors import Complaints, ConfigError
+from systwise.learn import STRATEGIES, NetworkSettings, TrainingSettings
 from systwise.optional import optional_module
 from systwise.parameters import Nuisance
+from systwise.settings import Settings
 from systwise.study.config._settings import (
     StudySettings,
     build_case,
@@ -133,7 +135,20 @@ def analysis_schema() -> str:
     tree["properties"].pop("Folder")
     study = StudySettings.model_json_schema(by_alias=True)
     study["properties"].pop("case")
+    own: dict[str, type[Settings]] = {"network": NetworkSettings, "training": TrainingSettings}
+    study["properties"] |= {name: _described(kind, study, name) for name, kind in own.items()}
+    kinds = {name: STRATEGIES.get(name) for name in STRATEGIES.names()}
+    known = {n: _described(kind, study, "") for n, kind in kinds.items() if kind.__module__.startswith("systwise.")}
+    study["properties"]["strategy"] |= {"properties": known}
     tree["$defs"] = {**tree.get("$defs", {}), **study.pop("$defs", {})}
     tree["properties"]["study"] = study
     tree = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **tree}
     return json.dumps(tree, indent=1) + "\n"
+
+
+def _described(kind: type[Settings], tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the schema of settings, its definitions moved to those of `tree`; described as the key `name` is there."""
+    schema = kind.model_json_schema(by_alias=True)
+    tree.setdefault("$defs", {}).update(schema.pop("$defs", {}))
+    description = tree["properties"].get(name, {}).get("description")
+    return schema if description is None else schema | {"description": description}
