@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from systwise.cases import Analysis, AnalysisSettings
+from systwise.cases.analysis.reading import _read
 from systwise.cli import app
 from systwise.errors import ConfigError, DataError
 from systwise.events import Expression, as_numpy, column_names, read_blocks
@@ -81,6 +83,70 @@ def test_elements_of_lists_in_parquet(files):
         column(path, "pt", "float64")
     with pytest.raises(DataError, match=r"branch 'w' is one number an event; write w without \[0\]"):
         column(path, "w[0]", "float64")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "root"])
+def test_numbers_made_of_vectors_are_the_same_from_every_format(tmp_path, ending):
+    import awkward as ak
+
+    jets = ak.Array([[3.0, 5.0, 4.0], [], [7.0], [1.0, 2.0]])
+    path = tmp_path / f"jets.{ending}"
+    if ending == "root":
+        with uproot.recreate(path) as file:
+            file["tree"] = {"pt": jets}
+    else:
+        pq.write_table(pa.table({"pt": pa.array(jets.to_list())}), path)
+    nan = np.nan
+    for name, expected in {
+        "pt[0]": [3, nan, 7, 1],
+        "pt[-1]": [4, nan, 7, 2],
+        "pt[-3]": [3, nan, nan, nan],
+        "len(pt)": [3, 0, 1, 2],
+        "sum(pt)": [12, 0, 7, 3],
+        "max(pt)": [5, nan, 7, 2],
+        "min(pt)": [3, nan, 7, 1],
+    }.items():
+        np.testing.assert_array_equal(np.array(column(path, name, "float64"), float), expected, err_msg=name)
+    known = {"sum(pt)": np.array([12.0, 3.0]), "pt[-1]": np.array([4.0, 2.0]), "x": np.array([1.0, 5.0])}
+    expression = Expression("sum(pt) + maximum(pt[-1], x)")
+    assert set(expression.names) == set(known)
+    np.testing.assert_array_equal(expression.evaluate(known, np), [16.0, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pow(x, 2)", "unknown function 'pow'; write x**y for pow(x, y)"),
+        ("fabs(x)", "unknown function 'fabs'; write abs"),
+        ("max(x, y)", "unknown function 'max'; write maximum(x, y), or max(vector) of a branch of vectors"),
+    ],
+)
+def test_functions_of_other_languages_are_answered_with_what_to_write(text, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Expression(text)
+
+
+def test_what_the_user_wrote_is_shown_as_it_is_written(files, tmp_path):
+    tree = simple(files, "events.csv") | {"NormFactors": [{"Name": "mu", "Samples": "S"}]}
+    (files / "events.csv").write_text("x\n" + "0.5\n" * 50)
+    tree["General"]["Measurement"] = "[red]x[/blue]\\[b]"
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
+    done = CliRunner().invoke(app, ["check", str(tmp_path / "a.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "[red]x[/blue]\\[b]" in done.output
+    for key, value in (("Label", "$\\frac{$"), ("Measurement", "a $\\nothing$")):
+        (tmp_path / "b.yaml").write_text(yaml.safe_dump(tree | {"General": tree["General"] | {key: value}}))
+        done = CliRunner().invoke(app, ["check", str(tmp_path / "b.yaml")])
+        assert done.exit_code == 2
+        assert "cannot be written in a figure" in done.output
+
+
+def test_patterns_that_match_too_many_files_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(_read, "MOST_FILES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text("x\n1\n")
+    with pytest.raises(DataError, match=r"matches more than 2 files; narrow the pattern"):
+        Analysis(AnalysisSettings.model_validate(simple(tmp_path, "*.csv"))).load(0)
 
 
 def test_cycles_and_leading_slashes_of_trees(files):

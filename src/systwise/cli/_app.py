@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from systwise.errors import ConfigError, SystwiseError
@@ -58,10 +59,6 @@ def one_sentence(debug: bool) -> Iterator[None]:
         if debug:
             raise
         stop(f"unexpected {type(error).__name__}: {error}; run again with --debug and report it", 1)
-
-
-def escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 @contextlib.contextmanager

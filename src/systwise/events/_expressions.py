@@ -19,8 +19,24 @@ from typing import Any
 import numpy as np
 
 from systwise.errors import ConfigError
+from systwise.events._root import REDUCTIONS
 from systwise.registry import suggestion
 
+ELSEWHERE = {
+    "pow": "x**y for pow(x, y)",
+    "fabs": "abs",
+    "Abs": "abs",
+    "atan2": "arctan2",
+    "atan": "arctan",
+    "asin": "arcsin",
+    "acos": "arccos",
+    "min": "minimum(x, y), or min(vector) of a branch of vectors",
+    "max": "maximum(x, y), or max(vector) of a branch of vectors",
+    "sum": "sum(vector) of a branch of vectors",
+    "len": "len(vector) of a branch of vectors",
+    "any": "max(vector) > x for any(vector > x)",
+}
+"""How functions of other languages are written here."""
 FUNCTIONS: dict[str, int] = {
     **dict.fromkeys(
         (
@@ -197,9 +213,12 @@ class Expression:
         if isinstance(node, ast.Attribute):
             owner = self._name(node.value)
             return None if owner is None else f"{owner}.{node.attr}"
-        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and type(node.slice.value) is int:
-            owner = self._name(node.value)
-            return None if owner is None else f"{owner}[{node.slice.value}]"
+        if isinstance(node, ast.Subscript):
+            owner, place = self._name(node.value), _place(node.slice)
+            return None if owner is None or place is None else f"{owner}[{place}]"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in REDUCTIONS:
+            owner = self._name(node.args[0]) if len(node.args) == 1 and not node.keywords else None
+            return None if owner is None else f"{node.func.id}({owner})"
         return None
 
     def _check(self, node: ast.AST) -> None:
@@ -208,7 +227,7 @@ class Expression:
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
             if called not in FUNCTIONS:
-                hint = suggestion(called, list(FUNCTIONS))
+                hint = f"; write {ELSEWHERE[called]}" if called in ELSEWHERE else suggestion(called, list(FUNCTIONS))
                 raise ConfigError(f"'{self.text}': unknown function '{called}'{hint} (known: {', '.join(FUNCTIONS)})")
             if node.keywords:
                 raise ConfigError(f"'{self.text}': give the arguments of '{called}' by position")
@@ -294,3 +313,11 @@ class Expression:
         # Whole numbers stay exact, for event numbers.
         whole = isinstance(base, int) and isinstance(exponent, int) and exponent >= 0 and abs(value) < 2**62
         return base**exponent if whole else value
+
+
+def _place(node: ast.AST) -> int | None:
+    """Return the whole number in square brackets, None where there is another thing."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        found = _place(node.operand)
+        return None if found is None else -found
+    return node.value if isinstance(node, ast.Constant) and type(node.value) is int else None

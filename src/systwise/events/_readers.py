@@ -29,6 +29,7 @@ from systwise.events._root import (
     hdf5_names,
     hdf5_rows,
     open_tree,
+    reduced,
     root_blocks,
     root_names,
     shape_remedy,
@@ -173,8 +174,8 @@ def _parquet_blocks(path: Path, columns: Mapping[str, ColumnType], report: Repor
                 report(f"reading {path.name}", done, total)
 
 
-def _elements(path: Path, batch: pa.RecordBatch, places: Mapping[str, tuple[str, int | None]]) -> pa.RecordBatch:
-    """Return a block with `name[i]` as a column of its own where a column holds lists, empty where they are shorter.
+def _elements(path: Path, batch: pa.RecordBatch, places: Mapping[str, tuple[str, int | str | None]]) -> pa.RecordBatch:
+    """Return a block with `name[i]`, `len(name)` and so on as columns of their own where a column holds lists.
 
     Raises:
         DataError: an element of a number is asked for, or a list as a number.
@@ -187,7 +188,9 @@ def _elements(path: Path, batch: pa.RecordBatch, places: Mapping[str, tuple[str,
             raise DataError(f"{path}: branch '{branch}' {shape_remedy(branch, place)}")
         if place is not None:
             whole = pc.if_else(array.is_null(), pa.scalar([], array.type), array)
-            array = pc.list_slice(whole, place, place + 1, return_fixed_size_list=True).flatten()
+            counts = pc.list_value_length(whole).to_numpy(zero_copy_only=False).astype(np.int64)
+            values = pc.list_flatten(whole).to_numpy(zero_copy_only=False)
+            array = pa.array(reduced(values, counts, place))
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, names=list(places))
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int, Shaped
 
 from systwise.errors import DataError
 from systwise.optional import optional_module
 from systwise.registry import suggestion
 
-_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
+_ELEMENT = re.compile(r"(.+)\[(-?\d+)\]")
+REDUCTIONS = ("len", "sum", "max", "min")
+"""What may be made of the elements of a vector."""
+_REDUCED = re.compile(rf"({'|'.join(REDUCTIONS)})\((.+)\)")
 ROWS = 65_536
 TREES = ("TTree", "TNtuple", "TNtupleD")
 
@@ -125,21 +129,59 @@ def _node(path: Path, file: Any, group: str | None) -> Any:
 
 
 def base_name(name: str) -> str:
-    """Return the branch behind `name[i]`.
+    """Return the branch behind `name[i]` or `sum(name)`.
 
-    >>> base_name("jet_pt[0]")
-    'jet_pt'
+    >>> base_name("jet_pt[0]"), base_name("len(jet_pt)")
+    ('jet_pt', 'jet_pt')
     """
     return element(name)[0]
 
 
-def element(name: str) -> tuple[str, int | None]:
+def element(name: str) -> tuple[str, int | str | None]:
+    """Return a branch, and which element of its vectors is asked for, or what is made of all of them.
+
+    >>> element("jet_pt[-1]"), element("max(jet_pt)"), element("x")
+    (('jet_pt', -1), ('jet_pt', 'max'), ('x', None))
+    """
     found = _ELEMENT.fullmatch(name)
-    return (found[1], int(found[2])) if found else (name, None)
+    if found:
+        return found[1], int(found[2])
+    found = _REDUCED.fullmatch(name)
+    return (found[2], found[1]) if found else (name, None)
 
 
-def _flat(path: Path, array: Any, branch: str, place: int | None) -> np.ndarray:
-    """Return one number or text an entry, of an Awkward array; NaN where a vector has no element `place`.
+def reduced(
+    values: Shaped[np.ndarray, " element"], counts: Int[np.ndarray, " event"], what: int | str
+) -> Float64[np.ndarray, " event"]:
+    """Return one number an event of vectors that stand one after the other.
+
+    Args:
+        values: of all vectors.
+        counts: their lengths.
+        what: the place of an element, from the end where negative, NaN where there is none; or one of `REDUCTIONS`:
+            `len` and `sum` are 0 of no elements, `max` and `min` NaN.
+
+    >>> reduced(np.array([3.0, 5.0, 4.0]), np.array([2, 0, 1]), "max")
+    array([ 5., nan,  4.])
+    """
+    event = np.repeat(np.arange(len(counts)), counts)
+    if what == "len":
+        return counts.astype(np.float64)
+    if what == "sum":
+        return np.bincount(event, values, len(counts))
+    out = np.full(len(counts), np.nan)
+    if what in ("max", "min"):
+        (np.fmax if what == "max" else np.fmin).at(out, event, values.astype(np.float64))
+        return out
+    place = int(what)
+    there = counts > place if place >= 0 else counts >= -place
+    first = np.cumsum(counts) - counts
+    out[there] = values[(first + (place if place >= 0 else counts + place))[there]]
+    return out
+
+
+def _flat(path: Path, array: Any, branch: str, place: int | str | None) -> np.ndarray:
+    """Return one number or text an entry, of an Awkward array.
 
     Raises:
         DataError: it is a vector of which no element was asked for, or none.
@@ -148,18 +190,23 @@ def _flat(path: Path, array: Any, branch: str, place: int | None) -> np.ndarray:
 
     if ak.parameters(array).get("__array__") in ("string", "bytestring"):
         return np.array(ak.to_list(array), object)
+    if ak.fields(array):
+        names = ", ".join(f"{branch}.{field}" for field in ak.fields(array)[:3])
+        raise DataError(f"{path}: branch '{branch}' has members; name one ({names}, ...)")
     if array.ndim == 1 and place is None:
         return ak.to_numpy(array)
     if array.ndim == 1 or place is None:
         raise DataError(f"{path}: branch '{branch}' {shape_remedy(branch, place)}")
-    return ak.to_numpy(ak.fill_none(ak.pad_none(array, place + 1)[:, place], np.nan))
+    if array.ndim > 2:
+        raise DataError(f"{path}: branch '{branch}' holds vectors of vectors, which are not read; write them flat")
+    return reduced(ak.to_numpy(ak.flatten(array)), ak.to_numpy(ak.num(array)), place)
 
 
-def shape_remedy(branch: str, place: int | None) -> str:
+def shape_remedy(branch: str, place: int | str | None) -> str:
     """Return what to write for a branch that holds vectors, or, where an element was asked for, that holds none."""
     if place is None:
-        return f"is a vector in each event; use an element, e.g. {branch}[0]"
-    return f"is one number an event; write {branch} without [{place}]"
+        return f"is a vector in each event; use an element, e.g. {branch}[0], or len, sum, max, min of it"
+    return f"is one number an event; write {branch} without {f'[{place}]' if isinstance(place, int) else place}"
 
 
 def _first_line(error: Exception) -> str:

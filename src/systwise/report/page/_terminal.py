@@ -95,12 +95,12 @@ def _width(table: rich.table.Table) -> int:
 
 def _frame(title: str, caption: str, gap: int = 1) -> rich.table.Table:
     return rich.table.Table(
-        title=title,
+        title=Text(title, style="table.title"),
         title_justify="left",
         box=rich.box.SIMPLE_HEAD,
         padding=(0, gap, 0, 0),
         pad_edge=False,
-        caption=caption,
+        caption=Text(caption, style="table.caption"),
         caption_justify="left",
         header_style="bold",
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rich.table
+from rich.text import Text
 
 from systwise.atomic import write_atomically
 from systwise.fit import plain_values
@@ -52,12 +53,15 @@ def observed_table(found: Sequence[Unblinded]) -> rich.table.Table:
     """Return the measured values of all strategies side by side."""
     measured = [(one, one.measured) for one in found if one.measured is not None]
     poi = measured[0][1].poi if measured else "value"
-    table = rich.table.Table(title=f"observed {poi}, everything else profiled", title_justify="left", box=None)
+    table = rich.table.Table(
+        title=Text(f"observed {poi}, everything else profiled", style="table.title"), title_justify="left", box=None
+    )
     for name in ("strategy", "observable", "binning", poi, "significance", "p (fit)"):
-        table.add_column(name)
+        table.add_column(Text(name))
     for one, m in measured:
         value = m.result.rows()[0][1] if m.result.minimum_found else "no minimum"
         significance = "-" if m.discovery is None else significant(float(m.discovery.significance))
         fit = "-" if m.goodness is None or m.goodness.p_value is None else significant(m.goodness.p_value)
-        table.add_row(one.row.strategy, one.row.observable, one.row.binning, value, significance, fit)
+        cells = (one.row.strategy, one.row.observable, one.row.binning, value, significance, fit)
+        table.add_row(*map(Text, cells))
     return table

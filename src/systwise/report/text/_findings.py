@@ -17,7 +17,7 @@ def finding_table(found: AnalysisCheck) -> tuple[Table, ...]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in columns:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=name in {"sample", "name"})
     return table

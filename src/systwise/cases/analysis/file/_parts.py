@@ -33,6 +33,20 @@ def _list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _drawable(text: str) -> str:
+    if text.count("$") > 1:
+        # Not at the top: a file without formulas in its names needs no figures to be read.
+        from matplotlib.mathtext import MathTextParser
+
+        try:
+            MathTextParser("path").parse(text)
+        except ValueError as error:
+            raise ValueError(f"'{text}' cannot be written in a figure: {str(error).strip().splitlines()[-1]}") from None
+    return text
+
+
+Label = Annotated[str, AfterValidator(_drawable)]
+"""A text that figures show; what stands between two dollar signs is a formula."""
 Formula = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | float), AfterValidator(_expression)]
 """An expression of columns: arithmetic, comparisons, logic and functions such as sqrt or where."""
 Words = Annotated[tuple[str, ...], BeforeValidator(_list, json_schema_input_type=str | tuple[str, ...])]

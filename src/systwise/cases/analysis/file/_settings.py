@@ -8,18 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
-from systwise.cases.analysis.file._parts import Formula, Part, Paths, RegionKind, Words, matching
+from systwise.cases.analysis.file._parts import Formula, Label, Part, Paths, RegionKind, Words, matching
 from systwise.cases.analysis.file._systematics import Systematic
 
 
 class General(Part):
     """What holds for the whole analysis."""
 
-    measurement: str = "analysis"
+    measurement: Label = "analysis"
     """Name of the measurement, for tables and the output folder."""
     poi: Words = Field(("mu",), alias="POI", min_length=1)
     """Parameters of interest, among the NormFactors; the first one is measured, the others are profiled."""
-    label: str = ""
+    label: Label = ""
     """Text above figures of data, in general luminosity and energy, such as `11.5 fb$^{-1}$ (8 TeV)`."""
     input_path: str = "."
     """Folder of the files, relative to this file; `{SamplePath}` in it stands for the file of a sample."""
@@ -44,16 +44,17 @@ class General(Part):
 class Feature(Part):
     """A quantity that the classifiers see."""
 
-    name: str
+    name: Label
     """Its name; a column's unless Expression says otherwise."""
     expression: Formula | None = None
     """How it follows from columns."""
-    label: str = ""
+    label: Label = ""
     """Axis label, with unit."""
 
 
 def _feature(value: Any) -> Any:
-    return {"Name": value} if isinstance(value, str) else value
+    # An odd name may be quoted as in an expression.
+    return {"Name": value.removeprefix("`").removesuffix("`")} if isinstance(value, str) else value
 
 
 class Lent(Part):
@@ -66,7 +67,7 @@ class Lent(Part):
 class Region(Part):
     """A region of phase space."""
 
-    name: str = "signal region"
+    name: Label = "signal region"
     """Its name."""
     kind: RegionKind = "signal"
     """Signal regions are blinded until `systwise unblind`, control regions are fitted beside them, validation regions
@@ -132,7 +133,7 @@ class Estimate(Part):
 class Sample(Part):
     """The events of a process."""
 
-    name: str
+    name: Label
     """Name of the process."""
     data: bool = False
     """Observed events; only `systwise unblind` and estimates read them."""
@@ -174,7 +175,7 @@ class Sample(Part):
 class NormFactor(Part):
     """A free factor: a parameter of interest, or a normalisation that the data determine."""
 
-    name: str
+    name: Label
     """Name of the parameter."""
     samples: Words | None = None
     """Samples that it multiplies, names or patterns; null: all, or those whose Formula uses it."""

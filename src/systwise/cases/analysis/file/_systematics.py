@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from systwise.cases.analysis.file._parts import Formula, Part, Paths, Words
+from systwise.cases.analysis.file._parts import Formula, Label, Part, Paths, Words
 from systwise.parameters import Kind
 
 
@@ -53,7 +53,7 @@ class Smoothing(Part):
 class Systematic(Part):
     """A systematic uncertainty; several with one Name are one nuisance that acts in several ways."""
 
-    name: str
+    name: Label
     """Name of the nuisance."""
     type: Literal["Normalization", "NormPlusShape"] = "NormPlusShape"
     """Whether it changes yields only."""
@@ -92,9 +92,9 @@ class Systematic(Part):
     """Values drawn in training; null: 2 widths on both sides, at most the range."""
     points: int = Field(7, ge=3)
     """Values at which templates are made, beside those with events or weights."""
-    label: str = ""
+    label: Label = ""
     """Axis label."""
-    unit: str = ""
+    unit: Label = ""
     """Unit."""
 
     @model_validator(mode="before")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from systwise.cases.analysis.reading._remote import is_remote, local_copies
 from systwise.errors import ConfigError, DataError
 from systwise.events import ColumnType, Expression, as_numpy, base_name, column_names, hash_ids, read_blocks
 from systwise.registry import suggestion
+
+MOST_FILES = 10_000
+"""Files that a pattern may match."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +99,11 @@ def find_files(settings: AnalysisSettings, paths: Paths, sample: str, where: str
         if is_remote(name):
             found += local_copies(name, f"{where}.SamplePath")
             continue
-        matches = (
-            sorted(glob.glob(str(folder / name), recursive=True)) if glob.has_magic(name) else [str(folder / name)]
-        )
+        matches = [str(folder / name)]
+        if glob.has_magic(name):
+            matches = sorted(itertools.islice(glob.iglob(str(folder / name), recursive=True), MOST_FILES + 1))
+        if len(matches) > MOST_FILES:
+            raise DataError(f"{where}.SamplePath: '{name}' matches more than {MOST_FILES:,} files; narrow the pattern")
         if not matches:
             raise DataError(f"{where}.SamplePath: no file matches '{name}' in {folder}; check General.InputPath")
         for match in matches:
@@ -318,5 +324,5 @@ def check_ids(source: Source, ids: np.ndarray) -> None:
         raise DataError(
             f"{source.paths[0]}: event id {values[first]} occurs {counts[first]} times in {source.label} "
             f"({int((counts > 1).sum()):,} ids are repeated); let General.EventId tell events apart, e.g. "
-            "run * 1000000 + event, or remove the copies"
+            "[run, event], or remove the copies"
         )
