@@ -687,7 +687,17 @@ def test_settings_come_from_file_quick_and_command_line_in_this_order(example):
     assert build_case(path, settings).settings.general.luminosity == 3.0
 
 
-SMALL = ["--quick", "--set", "training.minimum_steps=64", "--set", "network.width=8", "--set", "training.passes=1"]
+SMALL = [
+    "--quick",
+    "--set",
+    "inference.points=none",
+    "--set",
+    "training.minimum_steps=64",
+    "--set",
+    "network.width=8",
+    "--set",
+    "training.passes=1",
+]
 SMALL += ["--set", "training.batch=512", "--set", "binning.names=[optimised]", "--set", "binning.optimised=5"]
 SMALL += ["--set", "fit.observables=[binned]", "--true", "mu=1"]
 

@@ -55,7 +55,7 @@ QUICK: dict[str, Any] = {
     "training": {"passes": 4, "minimum_steps": 300, "evaluations": 8},
     "split": {"scheme": "folds", "folds": 2},
     "fit": {"conventions": ["poisson"]},
-    "inference": {"points": "none"},
+    "inference": {"plane": 0},
 }
 
 

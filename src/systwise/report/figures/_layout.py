@@ -15,6 +15,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy.interpolate import RectBivariateSpline
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -149,6 +150,22 @@ def mesh(axis: Axes, x: np.ndarray, y: np.ndarray, values: Float[np.ndarray, "y 
         extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
         return axis.imshow(values, origin="lower", extent=extent, aspect="auto", interpolation="nearest", **kwargs)
     return axis.pcolormesh(x, y, values, shading="nearest", rasterized=True, **kwargs)
+
+
+def contours(
+    axis: Axes, x: np.ndarray, y: np.ndarray, rise: Float[np.ndarray, "y x"], levels: Sequence[float], **kwargs: Any
+) -> None:
+    """Draw contours of a rise of the NLL, between the points of its grid along a cubic spline.
+
+    The square root is interpolated, which is smooth where the rise is a parabola, and cut far above the levels.
+    """
+    fine_x, fine_y = (np.unique(np.concatenate([v, np.linspace(v[0], v[-1], 8 * len(v))])) for v in (x, y))
+    root = np.sqrt(np.clip(rise, 0.0, 4.0 * max(levels)))
+    if min(len(x), len(y)) > 3:
+        # Signed distances would be smoother still at the minimum, where no contour is.
+        root = RectBivariateSpline(y, x, root)(fine_y, fine_x)
+        x, y = fine_x, fine_y
+    axis.contour(x, y, np.maximum(root, 0.0) ** 2, levels, **kwargs)
 
 
 def note(axis: Axes, text: str, x: float = 0.04, y: float = 0.95, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +10,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, legend_above, mesh, multiples, note
+from systwise.report.figures._layout import contours, grid, legend_above, mesh, multiples, note
 from systwise.report.figures._style import GREY, looks, nuisance_label, poi_label
 from systwise.report.tables._rows import Place, TruePoint, main_entries, places, preferred_place, true_points
 from systwise.study import LikelihoodScan, Results
+
+SHOWN = 4.5
+"""Rise of the NLL up to which maps show a nuisance: three standard deviations."""
 
 
 def _own(scans: tuple[LikelihoodScan, ...], results: Results, point: TruePoint, place: Place) -> list[LikelihoodScan]:
@@ -59,7 +62,7 @@ def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place
         margins=(0.8, 1.1, 0.65, 0.4),
         space=(0.15, 0.34),
     )
-    image = None
+    image, ends = None, shown_nuisance([scan for own in table.values() for scan in own])
     for row, point in enumerate(points):
         for key, own in zip(keys, panels, strict=True):
             axis = own[row]
@@ -71,6 +74,7 @@ def map_figure(results: Results, scans: tuple[LikelihoodScan, ...], place: Place
             colours = {"norm": LogNorm(0.1, 1e4), "cmap": "viridis_r"}
             image = mesh(axis, scan.map_poi, scan.map_nuisance, np.maximum(scan.map_nll, 0.1), **colours)
             _draw_minimum(axis, scan)
+            axis.set_ylim(*ends)
     if image is not None:
         width, height = figure.get_size_inches()
         bar = figure.add_axes((1 - 0.9 / width, 0.65 / height, 0.16 / width, 1 - 1.05 / height))
@@ -84,7 +88,8 @@ def _draw_minimum(axis: Axes, scan: LikelihoodScan) -> None:
     # A region narrower than the grid has no contour worth drawing, only the bar of the interval.
     rows = (nll < 2).any(axis=1).sum()
     if rows >= 3 and nll.min() < 0.5:
-        axis.contour(scan.map_poi, scan.map_nuisance, nll, [0.5, 2], colors="w", linestyles=["-", "--"], linewidths=1.2)
+        style = {"colors": "w", "linestyles": ["-", "--"], "linewidths": 1.2}
+        contours(axis, scan.map_poi, scan.map_nuisance, nll, [0.5, 2], **style)
     near = np.isfinite(scan.profiled) & (scan.profiled < 8)
     if near.any():
         axis.plot(scan.poi_values[near], scan.nuisance_hat[near], color="#ffa90e", linewidth=1.0)
@@ -92,10 +97,32 @@ def _draw_minimum(axis: Axes, scan: LikelihoodScan) -> None:
     if len(inside) > 1:
         axis.plot([inside.min(), inside.max()], [scan.estimate_nuisance] * 2, color="#bd1f01", linewidth=2.2)
     axis.plot(scan.estimate_poi, scan.estimate_nuisance, "x", color="#bd1f01", markersize=7, markeredgewidth=2)
-    if scan.second_minimum is not None:
+    if scan.second_minimum is not None and _low(scan, scan.second_minimum) < SHOWN:
         axis.plot(scan.estimate_poi, scan.second_minimum, "+", color="#bd1f01", markersize=9, markeredgewidth=1.5)
     axis.set_xlim(scan.map_poi[0], scan.map_poi[-1])
-    axis.set_ylim(scan.map_nuisance[0], scan.map_nuisance[-1])
+
+
+def _low(scan: LikelihoodScan, value: float) -> float:
+    """Return the lowest rise of the NLL on the map at a value of the nuisance."""
+    row = scan.map_nll[np.argmin(np.abs(scan.map_nuisance - value))]
+    return float(np.nanmin(np.where(np.isfinite(row), row, np.inf)))
+
+
+def shown_nuisance(scans: Sequence[LikelihoodScan]) -> tuple[float, float]:
+    """Return the ends of the nuisance's axis: all that is within three standard deviations of a minimum.
+
+    A nuisance may have a range of hundreds of them, in which its likelihood would be a line. A second minimum counts
+    where it is not far above the first.
+    """
+    ends = []
+    for scan in scans:
+        lowest = np.min(np.where(np.isfinite(scan.map_nll), scan.map_nll, np.inf), axis=1)
+        near = scan.map_nuisance[lowest <= SHOWN]
+        ends += [scan.estimate_nuisance, *near[[0, -1]]] if len(near) else [scan.estimate_nuisance]
+    low, high = min(ends), max(ends)
+    room = 0.05 * (high - low)
+    first, last = (pick(scan.map_nuisance[i] for scan in scans) for pick, i in ((min, 0), (max, -1)))
+    return (max(first, low - room), min(last, high + room)) if high > low else (float(first), float(last))
 
 
 def local_width(scan: LikelihoodScan) -> np.ndarray:

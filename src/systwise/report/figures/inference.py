@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from systwise.fit import Impact, Pull
 from systwise.report.figures._figure import FIGURES, AbstractFigures, Sketch, Stored
-from systwise.report.figures._layout import grid, legend_above
+from systwise.report.figures._layout import contours, grid, legend_above
 from systwise.report.figures._style import GREY, looks, nuisance_label, poi_label
 from systwise.report.tables._inference import Anatomy, anatomies
 from systwise.report.tables._rows import TruePoint, main_entries, true_points
@@ -162,7 +162,7 @@ def _contours(axis: Axes, scan: PlaneScan, colour: str, line: str) -> None:
     levels = [-math.log1p(-probability) for probability in (0.6827, 0.9545)]
     if not (rise < levels[0]).any():
         return
-    axis.contour(scan.x, scan.y, rise, levels, colors=[colour], linestyles=[line, ":"], linewidths=[1.6, 1.2])
+    contours(axis, scan.x, scan.y, rise, levels, colors=[colour], linestyles=[line, ":"], linewidths=[1.6, 1.2])
 
 
 def _truth(axis: Axes, point: TruePoint, names: tuple[str, str]) -> None:
