@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from systwise.report.tables import _coverage, _rows
 from systwise.report.tables._coverage import judged_toys
 from systwise.report.tables._rows import entries, true_points
 from systwise.report.text import _numbers
+from systwise.report.text._glossary import GLOSSARY, glossary
 from systwise.study.records._results import NuisanceRecord, Results
 
 
@@ -264,3 +266,12 @@ def test_seeds_are_averaged_in_the_terminal_table() -> None:
     text = printed(invented.results(measurements=records, seeds=[1, 2, 3]), 100)
     assert "0.100 ± 0.020" in text
     assert "mean ± spread of 3 trainings" in " ".join(text.split())
+
+
+def test_words_that_are_used_are_explained_and_the_glossary_has_them_all() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text(encoding="utf-8").lower()
+    assert [word for word in GLOSSARY if word.lower() not in page.replace("**", "")] == []
+    used = dict(glossary(invented.every_observable()))
+    assert {"true point", "moving", "anchored", "joint cells", "unbinned", "simulation"} <= set(used)
+    assert not {"coverage", "blinded"} & set(used)
+    assert "moving" not in dict(glossary(invented.results()))

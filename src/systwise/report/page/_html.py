@@ -17,6 +17,7 @@ from systwise.report.tables._inference import anatomies
 from systwise.report.tables._rows import TruePoint, observed_rows, places, pois, true_points
 from systwise.report.tables._significance import TREATMENTS, significance_sections, words_of_point
 from systwise.report.tables._table import ratio, sections
+from systwise.report.text._glossary import glossary
 from systwise.report.text._headline import caveats, headline, second_minima
 from systwise.report.text._numbers import significant, with_error
 from systwise.report.text._significance import region_sentences, significance_sentences
@@ -130,6 +131,7 @@ def render(results: Results, drawings: list[Drawing]) -> str:
         "conditions": " ".join(filter(None, [_conditions(results), *region_sentences(results.regions)])),
         "observed": observed_rows(results),
         "yields": results.yields,
+        "words": glossary(results),
         "anatomies": anatomies(results),
         "limit_level": next((100 * r.limit_level for r in results.inferences if r.limit_level), None),
         "toys": _toys(results),
