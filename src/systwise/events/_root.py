@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ _ELEMENT = re.compile(r"(.+)\[(-?\d+)\]")
 REDUCTIONS = ("len", "sum", "max", "min")
 """What may be made of the elements of a vector."""
 _REDUCED = re.compile(rf"({'|'.join(REDUCTIONS)})\((.+)\)")
+_VECTORS = {
+    "TLorentzVector": ("fP.fX", "fP.fY", "fP.fZ", "fE"),
+    "TVector3": ("fX", "fY", "fZ"),
+    "TVector2": ("fX", "fY"),
+}
+"""Members of ROOT's vectors."""
 ROWS = 65_536
 TREES = ("TTree", "TNtuple", "TNtupleD")
 
@@ -49,8 +55,26 @@ def open_tree(path: Path, tree: str | None) -> Any:
 
 
 def root_names(path: Path, tree: str | None) -> list[str]:
-    """Return the names of the branches."""
-    return list(open_tree(path, tree).keys())
+    """Return the names of the branches, and `branch.member` of those that hold leaf lists or ROOT's vectors."""
+    return _names(open_tree(path, tree))
+
+
+def _names(tree: Any) -> list[str]:
+    found = list(tree.keys())
+    more = [f"{name}.{member}" for name, kind in tree.typenames().items() for member in members(kind)]
+    return [*found, *(name for name in more if name not in found)]
+
+
+def members(kind: str) -> tuple[str, ...]:
+    """Return the members of a branch's type: the leaves of a leaf list, the coordinates of ROOT's vectors.
+
+    >>> members("struct {double x; int32_t y;}"), members("TLorentzVector"), members("double")
+    (('x', 'y'), ('fP.fX', 'fP.fY', 'fP.fZ', 'fE'), ())
+    """
+    if kind.startswith("struct {"):
+        return tuple(re.findall(r"(\w+)(?:\[\d+\])*;", kind))
+    found = next((name for name in _VECTORS if re.search(rf"\b{name}\b", kind)), None)
+    return () if found is None else _VECTORS[found]
 
 
 def root_blocks(path: Path, names: list[str], tree: str | None) -> Iterator[tuple[dict[str, np.ndarray], int]]:
@@ -62,12 +86,22 @@ def root_blocks(path: Path, names: list[str], tree: str | None) -> Iterator[tupl
         DataError: a branch is a vector of which no element was asked for.
     """
     found = open_tree(path, tree)
-    present = set(found.keys())
-    wanted = {name: (name, None) if name in present else element(name) for name in names}
-    branches = list(dict.fromkeys(branch for branch, _ in wanted.values()))
-    for block in found.iterate(branches, library="ak", step_size=ROWS):
+    branches, present = set(found.keys()), set(_names(found))
+    wanted = {}
+    for name in names:
+        owner, place = (name, None) if name in present else element(name)
+        fields: list[str] = []
+        while owner not in branches and "." in owner:
+            owner, _, field = owner.rpartition(".")
+            fields.insert(0, field)
+        wanted[name] = owner, tuple(fields), place
+    read = list(dict.fromkeys(branch for branch, _, _ in wanted.values()))
+    for block in found.iterate(read, library="ak", step_size=ROWS):
         yield (
-            {name: _flat(path, block[branch], branch, place) for name, (branch, place) in wanted.items()},
+            {
+                name: _flat(path, block[branch], branch, fields, place)
+                for name, (branch, fields, place) in wanted.items()
+            },
             int(found.num_entries),
         )
 
@@ -180,14 +214,16 @@ def reduced(
     return out
 
 
-def _flat(path: Path, array: Any, branch: str, place: int | str | None) -> np.ndarray:
-    """Return one number or text an entry, of an Awkward array.
+def _flat(path: Path, array: Any, branch: str, fields: Sequence[str], place: int | str | None) -> np.ndarray:
+    """Return one number or text an entry, of an Awkward array or of members of its records.
 
     Raises:
         DataError: it is a vector of which no element was asked for, or none.
     """
     import awkward as ak
 
+    for field in fields:
+        array, branch = array[field], f"{branch}.{field}"
     if ak.parameters(array).get("__array__") in ("string", "bytestring"):
         return np.array(ak.to_list(array), object)
     if ak.fields(array):

@@ -77,7 +77,10 @@ def check_columns(source: Path, wanted: Sequence[str], present: Sequence[str], n
     missing = [name for name in wanted if name not in present]
     if missing:
         hint = suggestion(missing[0], list(present)) or f" (it has {', '.join(list(present)[:8])})"
-        raise DataError(f"{source}: column '{missing[0]}' is missing{hint}; the model needs it")
+        raise DataError(
+            f"{source}: column '{missing[0]}' is missing{hint}; the model needs it (where an analysis file makes it of "
+            "other columns, give predict the run's directory)"
+        )
     twice = [name for name in new if name in present]
     if twice:
         raise DataError(f"{source}: has a column '{twice[0]}' already; choose another name with --name")
