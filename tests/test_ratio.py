@@ -13,7 +13,7 @@ import pytest
 
 from systwise.cases.gaussian_toy import GaussianToy, GaussianToySettings
 from systwise.events import SplitSettings, split_events
-from systwise.learn import Problem
+from systwise.learn import Problem, load_observable, save_observable
 from systwise.learn.ratios._calibration import normalised, reference_draw, reference_means
 from systwise.learn.ratios._diagnostics import ratio_diagnostics
 from systwise.learn.ratios._game import component_task, contrast_points, posterior_loss, ratio_controls
@@ -180,3 +180,20 @@ def test_controls_average_over_the_last_steps():
     assert controls[0, 1] == 1
     assert controls[-1, 1] == pytest.approx(0.1)
     assert ratio_controls(validate(Ratio, {}).training, 0.0, 100)[-1, 1] == 1
+
+
+def test_saved_ratios_are_read_back_to_the_bit_without_training_any(tmp_path):
+    made = make_problem(3000)
+    strategy = validate(
+        Ratio, FAST | {"training": FAST["training"] | {"passes": 1}, "degree": 2, "ensemble": 2}, "ratio"
+    )
+    observable = strategy.fit(made, 0).observable
+    with (tmp_path / "model.eqx").open("wb") as file:
+        save_observable(file, strategy, 0, observable, made.case)
+    header, again = load_observable(tmp_path / "model.eqx")
+    assert (header["strategy"], again.folds, again.members) == ("ratio", observable.folds, 2)
+    events = made.table.slice(slice(0, 500))
+    for fold in range(observable.folds):
+        np.testing.assert_array_equal(
+            observable.coefficients(events, jnp.int32(fold)), again.coefficients(events, jnp.int32(fold))
+        )

@@ -363,8 +363,19 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
     )
     assert found["column", "fixed"].bins == 8  # the validation region's bins are not fitted
     measured = {m.strategy: m for m in Results.load(trained / "results.json").observed}
-    assert set(measured) == {"nominal", "aware", "column"}
+    assert set(measured) == {"nominal", "aware", "column", "ratio"}
     values = observed()
+    # Events one by one, beside the bins of the control region; the counts are those of the selection.
+    counts = json.loads((trained / "unblinded" / "ratio-unbinned-none-seed0.json").read_text())
+    far = values["far"] >= 0.6
+    assert [len(own) for own in counts.values()] == [1, 2, 1]
+    assert counts["signal"] == [(~far).sum()]
+    assert counts["side"] == [(far & (values["mass"] >= 50)).sum()]
+    record = measured["ratio"]
+    assert (record.observable, record.converged) == ("unbinned", True)
+    assert record.estimate == pytest.approx(measured["nominal"].estimate, abs=2 * record.sigma)
+    saved = json.loads((trained / "unblinded" / "ratio-unbinned-none-full" / "measurement.json").read_text())
+    assert "single events" in saved["missing"]["goodness"]
     for name, kind, binning in (
         ("nominal", "fixed", "optimised"),
         ("aware", "anchored", "joint"),

@@ -50,6 +50,10 @@ def choose_templates(
         parts = path.stem.rsplit("-", 3)
         if len(parts) == 4 and parts[3].startswith("seed") and parts[3][4:].isdigit():
             entries.append(Entry(path, parts[0], int(parts[3][4:]), parts[1], parts[2]))
+    counted = [entry for entry in entries if entry.observable != "unbinned"]
+    if entries and not counted:
+        raise ConfigError(f"{run}: holds likelihoods of single events only, which have no histograms to export")
+    entries = counted
     if not entries:
         raise ConfigError(f"{run}: holds no templates; repeat the run with this version, which stores them")
     entries = _of_strategy(run, entries, strategy, "templates")

@@ -57,7 +57,7 @@ def export_onnx(model: Path, path: Path, folds: Folds = "mean") -> dict[Path, fl
             f"{model}: holds a model of another library; use its own converter to ONNX, e.g. skl2onnx or onnxmltools"
         ) from None
     if not isinstance(observable, NetworkObservable):
-        raise DataError(f"{model}: holds no network; choose a strategy that trains one")
+        raise DataError(f"{model}: holds no score of one number; choose a strategy that trains a classifier")
     networks = fold_networks(observable.networks, observable.folds)
     groups = [[network] for network in networks] if folds == "separate" else [networks]
     path = Path(path)

@@ -87,7 +87,7 @@ def _of_networks(path: Path, trusted: bool) -> Scorer:
     if isinstance(observable, HostObservable):
         return _of_models(header, observable)
     if not isinstance(observable, NetworkObservable):
-        raise DataError(f"{path}: holds no network; choose a strategy that trains one")
+        raise DataError(f"{path}: holds no score of one number; choose a strategy that trains a classifier")
     networks = fold_networks(observable.networks, observable.folds)
 
     @jax.jit

@@ -44,7 +44,7 @@ from systwise.fit.model._model import Model
 from systwise.fit.model._morph import JointMorph, Morph, build_joint_morph, build_morph
 from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impact, Impacts, impacts
-from systwise.fit.results._measurement import Measurement, measure, plain_values
+from systwise.fit.results._measurement import Measurement, measure, measure_events, plain_values
 from systwise.fit.results._postfit_impacts import PostfitImpacts, postfit_impacts
 from systwise.fit.results._printed import error_decimals
 from systwise.fit.results._pulls import Pull, Pulls, pulls
@@ -119,6 +119,7 @@ __all__ = [
     "impacts",
     "is_hs3",
     "measure",
+    "measure_events",
     "moving_asimov",
     "nll_at",
     "plain_values",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -15,6 +15,9 @@ from systwise.learn.external._host import HostObservable
 from systwise.learn.external._stored import KIND, BinaryFile, host_structure, read_models, write_models
 from systwise.learn.networks._structure import observable_like, structure_of
 from systwise.learn.observables._observable import AbstractObservable
+from systwise.learn.ratios._ratio import RatioObservable
+from systwise.learn.ratios._saved import KIND as RATIOS
+from systwise.learn.ratios._saved import ratio_structure, ratios_like
 
 if TYPE_CHECKING:
     from systwise.learn._strategy import AbstractStrategy
@@ -40,7 +43,7 @@ def save_observable(
         "seed": seed,
         "folds": observable.folds,
         "moving": observable.moving,
-        "structure": host_structure(observable) if isinstance(observable, HostObservable) else structure_of(observable),
+        "structure": _structure(observable),
     }
     if case is not None:
         told = [{"name": n.name, "nominal": n.nominal, "training": n.training} for n in case.shape_nuisances]
@@ -50,6 +53,12 @@ def save_observable(
         write_models(file, observable)
         return
     eqx.tree_serialise_leaves(file, eqx.filter(observable, eqx.is_array))
+
+
+def _structure(observable: AbstractObservable) -> dict[str, Any] | None:
+    if isinstance(observable, HostObservable):
+        return host_structure(observable)
+    return ratio_structure(observable) if isinstance(observable, RatioObservable) else structure_of(observable)
 
 
 def load_observable(path: Path, trusted: bool = True) -> tuple[dict, AbstractObservable]:
@@ -99,7 +108,11 @@ def read_observable(file: BinaryFile, trusted: bool = True) -> tuple[dict, Abstr
                 "--trust if you know where the file comes from"
             )
         return header, read_models(file, header)
-    like = observable_like(header["structure"], header["folds"], header["moving"])
+    like: AbstractObservable = (
+        ratios_like(header["structure"], header["folds"])
+        if header["structure"].get("kind") == RATIOS
+        else observable_like(header["structure"], header["folds"], header["moving"])
+    )
     file.seek(0)
     return load_arrays(file, like)
 

@@ -17,7 +17,7 @@ from systwise.templates._expectation import positive_sums
 from systwise.templates._pairs import nuisance_point, shaped
 from systwise.templates.scoring._score_table import ScoreTable
 
-ObservableKind = Literal["fixed", "moving", "anchored"]
+ObservableKind = Literal["fixed", "moving", "anchored", "unbinned"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Templates:
             point as scored under each hypothesised anchor. Empty for a fixed observable, whose
             histogram of the data is `truth` under every hypothesis.
         observable: `fixed`, `moving`, or `anchored`: a fixed observable, the joint cells of a score at
-            several fixed hypotheses.
+            several fixed hypotheses; `unbinned`: the yields alone, in one bin.
         grid: `[anchor_1, ..., anchor_J, component, bin]`, counts with all nuisances moved at once; None where
             they were moved one at a time only.
         regions: edges of each region's bins where they are of several, one after the other; `edges` are the first's.

@@ -13,15 +13,17 @@ from systwise.fit.hypothesis._asymptotics import Discovery, q0
 from systwise.fit.hypothesis._goodness_of_fit import GoodnessOfFit, goodness_of_fit
 from systwise.fit.hypothesis._limits import UpperLimit, upper_limit
 from systwise.fit.inference._engine import poi_number
-from systwise.fit.inference._fit import fit
+from systwise.fit.inference._fit import AnyModel, fit
 from systwise.fit.inference._profile import Profile, profile
-from systwise.fit.model._data import AbstractData
+from systwise.fit.model._combined import CombinedData, CombinedModel
+from systwise.fit.model._data import AbstractData, Data
 from systwise.fit.model._model import Model
+from systwise.fit.model._unbinned_model import UnbinnedData, UnbinnedModel
 from systwise.fit.results._impacts import Impacts, impacts
 from systwise.fit.results._printed import Ends
 from systwise.fit.results._pulls import Pulls, pulls
 from systwise.fit.results._result import FitResult
-from systwise.fit.results._yields import Yields, postfit_yields, prefit_yields
+from systwise.fit.results._yields import Yields, postfit_yields, predicted_yields, prefit_yields
 
 POINTS = 41
 """Values of the profile."""
@@ -161,7 +163,64 @@ def measure(
     )
 
 
-def _around(model: Model, result: FitResult) -> np.ndarray:
+def measure_events(
+    model: UnbinnedModel | CombinedModel,
+    data: UnbinnedData | CombinedData,
+    counted: Model,
+    counts: Data,
+    poi: int | str = 0,
+) -> Measurement:
+    """Fit one data set of events and return what there is to say of it.
+
+    Args:
+        model: of events, or of events beside bins.
+        data: one data set.
+        counted: the yields of the regions of events in one bin each, and the bins of the others.
+        counts: the data in these bins.
+        poi: number or name of the measured parameter of interest.
+
+    Raises:
+        FitError: no such parameter.
+    """
+    result = fit(model, data, poi)
+    name = result.poi
+    no = "needs counts in bins, and this likelihood is of single events; measure with a binned observable beside it"
+    missing = dict.fromkeys(("goodness", "limit", "impacts"), no)
+    found = result.minimum_found
+    missing |= {} if found else dict.fromkeys(("profile", "pulls", "postfit", "discovery"), "the fit has no minimum")
+    return Measurement(
+        poi=name,
+        result=result,
+        profile=profile(model, data, _around(model, result), name) if found else None,
+        pulls=pulls(counted, counts, result) if found else None,
+        impacts=None,
+        prefit=prefit_yields(counted),
+        postfit=predicted_yields(counted, result, counts.counts) if found else None,
+        goodness=None,
+        discovery=_discovery(model, data, result, missing) if found else None,
+        limit=None,
+        missing=missing,
+    )
+
+
+def _discovery(
+    model: UnbinnedModel | CombinedModel,
+    data: UnbinnedData | CombinedData,
+    result: FitResult,
+    missing: dict[str, str],
+) -> Discovery | None:
+    """Return the asymptotic test of the hypothesis without signal."""
+    low, high = model.components.ranges[model.components.pois.index(result.poi)]
+    if not low <= 0 < high:
+        missing["discovery"] = f"the range of {result.poi}, [{low:g}, {high:g}], does not hold 0 and values above"
+        return None
+    without = fit(model, data, result.poi, fixed={result.poi: 0.0})
+    rise = 2 * (without.nll - result.nll) if result.estimate > 0 else 0.0
+    good = result.converged and without.minimum_found
+    return Discovery(result.poi, np.asarray(max(rise, 0.0)), np.asarray(max(result.estimate, 0.0)), np.asarray(good))
+
+
+def _around(model: AnyModel, result: FitResult) -> np.ndarray:
     """Return values from beyond one end at two standard deviations to beyond the other, inside the range."""
     low, high = model.components.ranges[model.components.pois.index(result.poi)]
     ends = [end for end in result.interval_95 if end is not None]

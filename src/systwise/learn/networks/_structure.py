@@ -23,21 +23,23 @@ def structure_of(observable: AbstractObservable) -> dict[str, Any] | None:
 
 def _network(network: AbstractNetwork) -> dict[str, Any] | None:
     if isinstance(network, Blind):
-        return {"kind": "Blind", "scaler": _scaler(network.scaler), "mlp": _layers(network.mlp)}
+        return {"kind": "Blind", "scaler": scaler_of(network.scaler), "mlp": layers_of(network.mlp)}
     if isinstance(network, Told):
-        told = {"nuisance_scaler": _scaler(network.nuisance_scaler)}
-        return {"kind": "Told", "scaler": _scaler(network.scaler), **told, "mlp": _layers(network.mlp)}
+        told = {"nuisance_scaler": scaler_of(network.nuisance_scaler)}
+        return {"kind": "Told", "scaler": scaler_of(network.scaler), **told, "mlp": layers_of(network.mlp)}
     if isinstance(network, Halves):
         return {"kind": "Halves", "below": _network(network.below), "above": _network(network.above)}
     return None
 
 
-def _scaler(scaler: Scaler) -> dict[str, Any]:
+def scaler_of(scaler: Scaler) -> dict[str, Any]:
+    """Return the structure of a scaler."""
     size = int(scaler.mean.shape[-1])
     return {"size": size, "undefined": scaler.undefined, "logarithmic": [int(i) for i in scaler.logarithmic]}
 
 
-def _layers(mlp: eqx.nn.MLP) -> dict[str, Any]:
+def layers_of(mlp: eqx.nn.MLP) -> dict[str, Any]:
+    """Return the structure of a multilayer perceptron."""
     name = next((name for name, function in ACTIVATIONS.items() if function is mlp.activation), None)
     sizes = {"inputs": int(mlp.in_size), "outputs": mlp.out_size, "width": int(mlp.width_size), "depth": int(mlp.depth)}
     return {**sizes, "activation": name}
@@ -62,22 +64,24 @@ def observable_like(structure: Mapping[str, Any], folds: int, moving: bool) -> N
 def _rebuilt(structure: Mapping[str, Any]) -> AbstractNetwork:
     kind = structure["kind"]
     if kind == "Blind":
-        return Blind(_empty_scaler(structure["scaler"]), _empty_layers(structure["mlp"]))
+        return Blind(empty_scaler(structure["scaler"]), empty_layers(structure["mlp"]))
     if kind == "Told":
-        scalers = _empty_scaler(structure["scaler"]), _empty_scaler(structure["nuisance_scaler"])
-        return Told(*scalers, _empty_layers(structure["mlp"]))
+        scalers = empty_scaler(structure["scaler"]), empty_scaler(structure["nuisance_scaler"])
+        return Told(*scalers, empty_layers(structure["mlp"]))
     if kind == "Halves":
         below, above = _rebuilt(structure["below"]), _rebuilt(structure["above"])
         return Halves(below, above, jnp.zeros(()))  # type: ignore[arg-type]
     raise ValueError(f"unknown kind of network '{kind}'")
 
 
-def _empty_scaler(entry: Mapping[str, Any]) -> Scaler:
+def empty_scaler(entry: Mapping[str, Any]) -> Scaler:
+    """Return a scaler of a structure with all numbers zero."""
     zeros = jnp.zeros(entry["size"], jnp.float32)
     return Scaler(zeros, zeros, entry["undefined"], tuple(entry["logarithmic"]))
 
 
-def _empty_layers(entry: Mapping[str, Any]) -> eqx.nn.MLP:
+def empty_layers(entry: Mapping[str, Any]) -> eqx.nn.MLP:
+    """Return a multilayer perceptron of a structure with all numbers zero."""
     shape = entry["inputs"], entry["outputs"], entry["width"], entry["depth"], ACTIVATIONS[entry["activation"]]
     mlp = eqx.filter_eval_shape(eqx.nn.MLP, *shape, key=jax.random.key(0))
     return jax.tree.map(

@@ -97,8 +97,8 @@ def build_model(
     )
 
 
-def stored(plan: Plan, setup: Setup) -> StoredTemplates:
-    """Return what a later export needs to know of a setup."""
+def stored(plan: Plan, setup: Setup, events: tuple[str, ...] = ()) -> StoredTemplates:
+    """Return what a later export, or a measurement, needs to know of a setup; `events`: regions fitted by event."""
     return StoredTemplates(
         case=plan.case.name,
         strategy=setup.strategy,
@@ -117,6 +117,7 @@ def stored(plan: Plan, setup: Setup) -> StoredTemplates:
         kinds=plan.kinds,
         cells={**({} if setup.joint is None else {plan.case.region: setup.joint}), **setup.cells},
         region=plan.case.region,
+        events=events,
     )
 
 

@@ -11,7 +11,7 @@ from systwise.fit import CombinedModel, Model, UnbinnedModel
 from systwise.learn import AbstractObservable, AbstractRatioObservable, RatioObservable
 from systwise.study.measure._anchored import anchored_setup
 from systwise.study.measure._binned import binned_setups, moves
-from systwise.study.measure._measure import Setup, build_model, measure
+from systwise.study.measure._measure import Setup, build_model, measure, stored
 from systwise.study.measure._regions import RegionSetups
 from systwise.study.measure._unbinned import ratio_check
 from systwise.study.measure._unbinned_fit import (
@@ -25,6 +25,7 @@ from systwise.study.measure._unbinned_fit import (
 from systwise.study.plan._plan import Plan
 from systwise.study.records._plotdata import LikelihoodScan, RatioCheck
 from systwise.study.records._results import Measurement
+from systwise.study.store._templates import StoredTemplates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +106,10 @@ class AbstractMeasurement(abc.ABC):
     def toys(self) -> list[Fitted]:
         """Return what pseudo-experiments fit: one convention each."""
 
+    def stored(self) -> list[StoredTemplates]:
+        """Return what observed data are measured with later."""
+        return [stored(self.subject.plan, setup) for setup in self.setups]
+
     def checks(self) -> list[RatioCheck]:
         """Return diagnostics of density ratios, where the measurement rests on them."""
         return []
@@ -181,8 +186,6 @@ class UnbinnedMeasurement(AbstractMeasurement):
         observed: dict[str, tuple[Plan, AbstractObservable]] = {s.plan.case.region: (s.plan, s.observable)}
         observed |= {name: (one.plan, one.observable) for name, one in s.others.observed.items()}
         for name, (plan, observable) in observed.items():
-            if plan.case.kind == "validation":
-                continue
             rates = elsewhere(s.plan, name) if len(observed) > 1 else ()
             if isinstance(observable, AbstractRatioObservable):
                 regions[name] = EventRegion(plan, observable, rates)
@@ -206,6 +209,13 @@ class UnbinnedMeasurement(AbstractMeasurement):
         found = measure_unbinned(s.plan, s.strategy, s.seed, self.likelihood, s.points, s.progress)
         self.warnings += unbinned_warnings(found)
         return found, []
+
+    def stored(self) -> list[StoredTemplates]:
+        """Return yields and bins, where the ratios are polynomials."""
+        s = self.subject
+        if self.likelihood is None or not self.likelihood.polynomial:
+            return []
+        return [self.likelihood.stored(s.plan, s.strategy, s.seed, s.points, s.progress)]
 
     def toys(self) -> list[Fitted]:
         """Return the likelihood of one region whose ratios are polynomials; others are too slow, or have no events."""

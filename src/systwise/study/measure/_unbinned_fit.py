@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from systwise.fit import (
 )
 from systwise.learn import AbstractRatioObservable, RatioObservable
 from systwise.parameters import Normalisation
-from systwise.study.measure._measure import Setup, build_model, record_of_fit, study_data
+from systwise.study.measure._measure import Setup, build_model, record_of_fit, stored, study_data
 from systwise.study.measure._unbinned import weighted_events
 from systwise.study.plan._plan import Plan
 from systwise.study.records._results import Measurement
 from systwise.study.records._summary import believable
-from systwise.templates import nuisance_point
+from systwise.study.store._templates import StoredTemplates
+from systwise.templates import Templates, join_templates, nuisance_point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +52,38 @@ class EventRegion:
 
     def model(self, progress: Progress) -> UnbinnedModel:
         """Return yields and constraints; yields are interpolated between the anchors like templates."""
+        plan, rates = self.plan, (*self.plan.case.normalisations, *self.elsewhere)
+        arrays = self._yields(progress)
+        return UnbinnedModel.from_yields(plan.case.components, plan.nuisances, plan.constraints, arrays, rates)
+
+    def _yields(self, progress: Progress) -> list[np.ndarray]:
+        """Return yields `[anchor, component]` for each nuisance that moves events; `[component]` without any."""
         plan = self.plan
-        exact = {n.name for n in plan.nuisances if n.kind == "norm"}
         arrays: list[np.ndarray] = []
         for nuisance in plan.nuisances:
-            if nuisance.name not in exact:
+            if nuisance.kind != "norm":
                 points = [nuisance_point(plan.nuisances, {nuisance.name: anchor}) for anchor in nuisance.anchors]
                 arrays.append(plan.yields(np.stack(points), progress))
-        if not arrays:
-            arrays = [plan.yields(nuisance_point(plan.nuisances)[None], progress)[0]]
-        rates = (*plan.case.normalisations, *self.elsewhere)
-        return UnbinnedModel.from_yields(plan.case.components, plan.nuisances, plan.constraints, arrays, rates)
+        return arrays or [plan.yields(nuisance_point(plan.nuisances)[None], progress)[0]]
+
+    def templates(self, points: Sequence[Mapping[str, float]], progress: Progress) -> Templates:
+        """Return the yields in one bin, as templates are stored."""
+        plan, counts = self.plan, [array[..., None] for array in self._yields(progress)]
+        moved = [nuisance for nuisance in plan.nuisances if nuisance.kind != "norm"]
+        at = np.array([nuisance_point(plan.nuisances, plan.nuisance_values(dict(point))) for point in points])
+        return Templates(
+            edges=np.array([0.0, 1.0]),
+            nuisances=tuple(nuisance.name for nuisance in moved),
+            component_names=plan.case.components.names,
+            anchors=tuple(np.asarray(nuisance.anchors, np.float64) for nuisance in moved),
+            counts=tuple(counts),
+            variances=tuple(np.zeros_like(array) for array in counts),
+            moving=False,
+            true_points=at.reshape(len(points), len(plan.nuisances)),
+            truth=plan.yields(at, progress)[..., None],
+            at_true=(),
+            observable="unbinned",
+        )
 
     def data(self, model: UnbinnedModel, number: int, point: dict[str, float], progress: Progress) -> UnbinnedData:
         """Return the Asimov data of a true point.
@@ -97,6 +119,10 @@ class BinnedRegion:
     setup: Setup
     elsewhere: tuple[Normalisation, ...] = ()
 
+    def templates(self, points: Sequence[Mapping[str, float]], progress: Progress) -> Templates:
+        """Return the templates of its bins."""
+        return self.setup.templates
+
     def model(self, progress: Progress) -> Model:
         """Return the region's bins."""
         fit = self.plan.settings.fit
@@ -121,10 +147,25 @@ class UnbinnedFit:
     """One likelihood of regions of events, and of regions in bins beside them.
 
     Attributes:
-        regions: by name, the first one of events.
+        every: all regions by name, the first one of events.
     """
 
-    regions: Mapping[str, EventRegion | BinnedRegion]
+    every: Mapping[str, EventRegion | BinnedRegion]
+
+    @property
+    def regions(self) -> dict[str, EventRegion | BinnedRegion]:
+        """Those that are fitted."""
+        return {name: one for name, one in self.every.items() if one.plan.case.kind != "validation"}
+
+    def stored(
+        self, plan: Plan, strategy: str, seed: int, points: tuple[dict[str, float], ...], progress: Progress
+    ) -> StoredTemplates:
+        """Return what a measurement needs beside the networks: yields, and the bins of other regions."""
+        parts = {name: one.templates(points, progress) for name, one in self.every.items()}
+        first, *others = parts.values()
+        setup = Setup(strategy, "none", seed, points, join_templates(parts) if others else first, None)
+        events = tuple(name for name, one in self.every.items() if isinstance(one, EventRegion))
+        return stored(plan, setup, events)
 
     @property
     def polynomial(self) -> bool:

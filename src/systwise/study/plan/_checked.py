@@ -227,8 +227,9 @@ def _by_sample(case: Analysis, components: np.ndarray) -> np.ndarray:
 def selected_weights(case: AbstractCase, table: EventTable) -> np.ndarray:
     """Return the weights `[event, component]` after the selection at nominal nuisances."""
     z = jnp.array([n.nominal for n in case.nuisances], jnp.float32)
-    rows = np.arange(len(table))
-    folds = np.zeros(len(table), np.int32)
+    if not len(table):
+        return np.zeros(table.weights.shape)
+    rows, folds = np.arange(len(table)), np.zeros(len(table), np.int32)
     (found,) = in_order(lambda events, fold: (case.vary(events, z).weights,), table, rows, folds, 65_536)
     return found.astype(np.float64)
 

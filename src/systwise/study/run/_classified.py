@@ -47,7 +47,7 @@ class RunEvents:
             ConfigError: no such run, sample or observable, or a choice is needed.
         """
         manifest, self._case = run_case(folder)
-        rows = stored_rows(folder, None if strategy is None else [strategy], observable, binning, seed)
+        rows = stored_rows(folder, None if strategy is None else [strategy], observable, binning, seed, events=False)
         if len(rows) > 1:
             raise ConfigError(
                 f"{folder}: has several strategies; choose one with --strategy: "

@@ -19,21 +19,27 @@ from systwise.cases import AbstractCase, Analysis, AnalysisSettings, Progress, n
 from systwise.errors import ConfigError, FitError
 from systwise.events import EventTable
 from systwise.fit import (
+    Data,
     FitResult,
     GoodnessOfFit,
     Measurement,
+    Model,
     Yields,
+    fit,
     fit_many,
     goodness_of_fit,
     measure,
+    measure_events,
     postfit_yields,
     predicted_yields,
     prefit_yields,
 )
 from systwise.study.measure._measure import fitted_fields
+from systwise.study.plan._checked import selected_weights
 from systwise.study.records._results import Measurement as Record
 from systwise.study.records._results import Results
 from systwise.study.run._placed import observed_in, places_of, uniform_of
+from systwise.study.run._unblind_events import event_likelihood
 from systwise.study.store._manifest import Manifest
 from systwise.study.store._templates import FOLDER, StoredTemplates
 
@@ -108,9 +114,22 @@ def run_case(folder: Path) -> tuple[Manifest, Analysis]:
 
 
 def stored_rows(
-    folder: Path, strategies: Sequence[str] | None, observable: str | None, binning: str | None, seed: int | None
+    folder: Path,
+    strategies: Sequence[str] | None,
+    observable: str | None,
+    binning: str | None,
+    seed: int | None,
+    events: bool = True,
 ) -> list[StoredTemplates]:
     """Return one stored observable a strategy: the one that is asked for, else the anchored or best binned one.
+
+    Args:
+        folder: of the run.
+        strategies: their names; all where None.
+        observable: kind of the observable; any where None.
+        binning: name of the binning; any where None.
+        seed: of the training; any where None.
+        events: whether unbinned ones are wanted.
 
     Raises:
         ConfigError: there is none.
@@ -132,6 +151,7 @@ def stored_rows(
             and observable in (None, row.observable)
             and binning in (None, row.binning)
             and seed in (None, row.seed)
+            and (events or not row.events)
         ]
         if rows:
             order = {word: place for place, word in enumerate(PREFERRED)}
@@ -185,19 +205,36 @@ def unblind(
     fitted = [name for name in read if kinds[name] != "validation"]
     if not fitted:
         raise ConfigError(f"--stage {stage}: the analysis has no control region; see Kind of the Regions")
-    counts, digests = {}, {}
+    if row.events and stage == "gof":
+        raise ConfigError(
+            f"--stage gof: {row.strategy}, unbinned: events one by one have no saturated goodness of fit; choose a "
+            "binned observable"
+        )
+    counts, tables = {}, {}
     uniform = uniform_of(manifest, case)
     for name in read:
-        table = case.regions[name].observed(progress)
-        counts[name] = observed_counts(folder, row, case, name, table, uniform)
-        digests[name] = digest_of(table)
+        tables[name] = case.regions[name].observed(progress)
+        counts[name] = observed_counts(folder, row, case, name, tables[name], uniform)
+    digests = {name: digest_of(table) for name, table in tables.items()}
     model = row.restricted(fitted).model()
     data = row.observed_data(model, counts)
     poi = model.components.pois[0]
     nominal = dict(zip(model.components.pois, model.components.nominal, strict=True))
     held = nominal if stage == "control" else None
-    measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if stage == "full" else None
-    result = fit_many(model, data, fixed=held)[0] if measured is None else measured.result
+    measured, result = None, None
+    if set(fitted) & set(row.events):
+        likelihood = event_likelihood(folder, row, case, fitted, tables, counts)
+        if stage == "full":
+            measured = measure_events(*likelihood, model, data, poi)
+        else:
+            result = fit(*likelihood, fixed=held)
+    elif stage == "full":
+        measured = measure(model, data, poi, level=level, toys=toys, seed=seed)
+    else:
+        result = fit_many(model, data, fixed=held)[0]
+    result = measured.result if measured is not None else result
+    if result is None:
+        raise TypeError("a stage fits something")
     if stage == "control" and not result.minimum_found:
         raise FitError(f"--stage control: the fit of {', '.join(fitted)} has failed ({result.verdict})")
     validated = [name for name in read if kinds[name] == "validation"]
@@ -216,7 +253,7 @@ def unblind(
         row,
         tuple(read),
         prefit_yields(model),
-        measured.postfit if measured is not None else postfit_yields(model, data, held) if held else None,
+        measured.postfit if measured is not None else _postfit(row, model, data, result, held) if held else None,
         validation,
         result if stage == "control" else None if measured is None else measured.result,
         goodness,
@@ -235,6 +272,13 @@ def unblind(
     return found
 
 
+def _postfit(row: StoredTemplates, model: Model, data: Data, result: FitResult, held: Mapping[str, float]) -> Yields:
+    """Return yields after the fit; those of events are predicted from it."""
+    if set(row.events) & set(model.regions or {row.region: 1}):
+        return predicted_yields(model, result, data.counts)
+    return postfit_yields(model, data, held)
+
+
 def observed_counts(
     folder: Path, row: StoredTemplates, case: AbstractCase, region: str, table: EventTable, uniform: int
 ) -> np.ndarray:
@@ -248,6 +292,8 @@ def observed_counts(
         table: its observed events.
         uniform: bins of the run's uniform binning, which decide the fine bins.
     """
+    if region in row.events:
+        return np.array([selected_weights(case.regions[region], table).sum()])
     own, observable = observed_in(folder, row, case, region)
     bins = places_of(row, own, observable, region, table, uniform).bin
     cells = row.cells.get(region)

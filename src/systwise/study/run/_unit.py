@@ -16,7 +16,7 @@ from systwise.learn import (
 )
 from systwise.study.measure._exhibits import decision_function, score_distribution, training_history
 from systwise.study.measure._inference import examined, infer
-from systwise.study.measure._measure import Setup, stored
+from systwise.study.measure._measure import Setup
 from systwise.study.measure._measurement import MEASUREMENTS, Fitted, Subject
 from systwise.study.measure._regions import RegionSetups, observe
 from systwise.study.plan._plan import Plan
@@ -148,8 +148,9 @@ def _measure_observable(
     if shown:
         unit.distributions += [_distribution(plan, s, subject.points) for s in setups[:1] if s.scores is not None]
         unit.templates += [exhibit for setup in setups for exhibit in _exhibited(plan, setup)]
-    for setup in setups:
-        store.save_templates(label, stored(plan, setup))
+    for measurement in measurements:
+        for kept in measurement.stored():
+            store.save_templates(label, kept)
     unit.score_seconds += time.perf_counter() - start
     start = time.perf_counter()
     for measurement in measurements:

@@ -50,6 +50,7 @@ class StoredTemplates:
         kinds: kind of every region, where there are several.
         cells: anchors and cells of the regions whose observable is anchored.
         region: name of the first region.
+        events: regions whose events are fitted one by one; their one bin holds the yields.
         versions: of the programs that made them.
     """
 
@@ -70,11 +71,12 @@ class StoredTemplates:
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cells: Mapping[str, JointBinning] = dataclasses.field(default_factory=dict)
     region: str = "signal region"
+    events: tuple[str, ...] = ()
     versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
 
     @property
     def observable(self) -> str:
-        """`fixed`, `moving` or `anchored`."""
+        """`fixed`, `moving`, `anchored` or `unbinned`."""
         return self.templates.observable
 
     @property
@@ -98,7 +100,13 @@ class StoredTemplates:
             nuisances=nuisances,
             constraints=tuple(c for c in self.constraints if set(constraint_of(c).nuisances) <= kept),
             kinds={name: kind for name, kind in self.kinds.items() if name in templates.regions},
+            events=tuple(name for name in self.events if name in templates.regions),
         )
+
+    @property
+    def acting(self) -> tuple[Normalisation, ...]:
+        """The normalisations that act in some of its regions."""
+        return acting(self.normalisations, self.templates)
 
     def model(self, simulation: bool | None = None) -> Model:
         """Return the likelihood.
@@ -118,7 +126,7 @@ class StoredTemplates:
             list(templates.counts) if templates.grid is None else [templates.grid],
             convention=self.convention,
             moving=templates.moving,
-            normalisations=acting(self.normalisations, templates),
+            normalisations=self.acting,
             variances=nominal_variances(templates, self.nuisances) if included else None,
             regions=region_bins(templates),
         )
@@ -196,6 +204,7 @@ class StoredTemplates:
             "points": [dict(point) for point in self.points],
             "kinds": dict(self.kinds),
             "region": self.region,
+            "events": list(self.events),
             "cells": {name: binning.bins for name, binning in self.cells.items()},
             "templates": {
                 "nuisances": t.nuisances,
@@ -270,6 +279,7 @@ def _assembled(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Store
         templates=templates,
         kinds=manifest["kinds"],
         region=manifest["region"],
+        events=tuple(manifest.get("events", ())),
         cells={
             name: JointBinning(
                 jnp.asarray(arrays[f"cells.{i}.anchors"]),

@@ -44,7 +44,7 @@ class JointBinning(AbstractBinner):
         """Number of cells."""
         return self.bins
 
-    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "anchor nuisance"]:
+    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "anchor told"]:
         """Return the anchors, whatever is assumed."""
         return self.anchors
 

@@ -28,7 +28,7 @@ class AbstractBinner(eqx.Module):
         """Number of bins."""
 
     @abc.abstractmethod
-    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "hypothesis nuisance"]:
+    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "hypothesis told"]:
         """Return what the observable is told, one evaluation each.
 
         Args:
@@ -50,7 +50,7 @@ class FineBins(AbstractBinner):
         """Number of fine bins."""
         return self.grid.bins
 
-    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "hypothesis nuisance"]:
+    def hypotheses(self, assumed: Float[Array, " nuisance"]) -> Float[Array, "hypothesis told"]:
         """Return the pair's hypothesis."""
         return assumed[None]
 
