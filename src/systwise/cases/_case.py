@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.cases._truth import AbstractTruth
 from systwise.errors import ConfigError
 from systwise.events import AbstractVariation, Events, EventStore, EventTable, StreamSettings
@@ -43,31 +44,6 @@ def sampled_ids(seed: int, count: int) -> np.ndarray:
 def relabelled(progress: Progress, label: str) -> Progress:
     """Return a progress callback that reports everything under `label`."""
     return lambda what, done, total: progress(label, done, total)
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyDefaults:
-    """What a study of the case does unless told otherwise (a paper's choice where there is one).
-
-    Attributes:
-        true: true nuisance values to study, `{nuisance: value}` each; the nominal point first.
-        uniform_bins: bins of the uniform binning of the score in (0, 1).
-        optimised_bins: bins of the optimised binning.
-        shown: three values of the first nuisance for feature and score distributions.
-        binnings: which binnings a score is measured in.
-        taken_apart: true points at which the uncertainty is taken apart, `first`, `all` or `none`.
-        paper_grid: the paper's nuisance values for its profile, where it has one.
-        significance: settings of the significances, by name; none are stated where this is empty.
-    """
-
-    true: tuple[dict[str, float], ...]
-    uniform_bins: int
-    optimised_bins: int
-    shown: tuple[float, ...]
-    binnings: tuple[str, ...] = ("uniform", "optimised")
-    taken_apart: str = "first"
-    paper_grid: tuple[float, ...] | None = None
-    significance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class AbstractCase(abc.ABC):

@@ -20,17 +20,9 @@ import scipy.integrate
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.cases._case import (
-    CASES,
-    AbstractCase,
-    AbstractTruth,
-    Progress,
-    StudyDefaults,
-    event_generator,
-    no_progress,
-    sampled_ids,
-)
+from systwise.cases._case import CASES, AbstractCase, AbstractTruth, Progress, event_generator, no_progress, sampled_ids
 from systwise.cases._paper import paper_preset
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.events import AbstractVariation, Events, EventTable, Exactness
 from systwise.parameters import (
     AbstractConstraint,

@@ -18,15 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from systwise.cases._case import (
-    CASES,
-    AbstractCase,
-    Progress,
-    StudyDefaults,
-    event_generator,
-    no_progress,
-    sampled_ids,
-)
+from systwise.cases._case import CASES, AbstractCase, Progress, event_generator, no_progress, sampled_ids
 from systwise.cases._inferno import (
     BACKGROUND_MEAN,
     BACKGROUND_VARIANCES,
@@ -34,6 +26,7 @@ from systwise.cases._inferno import (
     InfernoSettings,
     InfernoTruth,
 )
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.events import AbstractVariation, Events, EventTable, Exactness
 from systwise.parameters import (
     AbstractConstraint,

@@ -26,7 +26,8 @@ import scipy.integrate
 from jaxtyping import Array, Float
 from pydantic import Field
 
-from systwise.cases._case import CASES, AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases._case import CASES, AbstractCase, Progress, no_progress
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.cases._toy_events import PAPER, QUICK, sampled_table, simulated_table
 from systwise.cases._truth import AbstractTruth
 from systwise.events import AbstractVariation, Events, EventTable, Exactness

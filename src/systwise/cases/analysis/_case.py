@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from systwise.cases._case import AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases._case import AbstractCase, Progress, no_progress
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.cases.analysis._functions import (
     check_function,
     check_functions,

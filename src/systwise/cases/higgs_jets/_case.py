@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 from pydantic import Field
 
-from systwise.cases._case import CASES, AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases._case import CASES, AbstractCase, Progress, no_progress
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.cases.higgs_jets._generator import generate
 from systwise.cases.higgs_jets._generator_settings import PROCESSES, SCALES, GeneratorSettings, Process
 from systwise.cases.higgs_jets._lhe import Hypothesis, read_lhe

@@ -8,7 +8,8 @@ from pathlib import Path
 import equinox as eqx
 import jax.numpy as jnp
 
-from systwise.cases._case import CASES, AbstractCase, Progress, StudyDefaults, no_progress
+from systwise.cases._case import CASES, AbstractCase, Progress, no_progress
+from systwise.cases._study_defaults import StudyDefaults
 from systwise.cases.higgsml._columns import COLUMN, FEATURES, UNDEFINED, unit
 from systwise.cases.higgsml._load import CHECKSUM, URL, load_table
 from systwise.cases.higgsml._settings import PAPER, QUICK, HiggsmlSettings
