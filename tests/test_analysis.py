@@ -620,6 +620,35 @@ def warned(folder, tree) -> str:
     return " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (["x", {"Name": "one", "Expression": "x * 0 + 2"}], "feature 'one' is 2 in every event: it tells nothing"),
+        (["x", {"Name": "told", "Expression": "w + 1"}], "feature 'told' is made of 'w', which Weight uses too"),
+        (["x", "number"], "feature 'number' is made of 'number', which EventId uses too"),
+        (["x", {"Name": "far", "Expression": "where(x > 3.5, 1e9, x)"}], "feature 'far' reaches 1e+09, where 99 %"),
+    ],
+)
+def test_features_that_tell_nothing_or_too_much_are_warned_of(folder, features, said):
+    tree = basic()
+    tree["Regions"][0] = {"Features": features}
+    tree["Systematics"] = tree["Systematics"][3:]
+    found = warned(folder, tree)
+    assert said in found
+    assert found.count("feature '") == 1
+
+
+def test_a_lone_weight_and_a_variable_beyond_its_range_are_warned_of(folder):
+    tree = basic()
+    tree["Systematics"] = tree["Systematics"][3:]
+    tree["Samples"][1]["Weight"] = "where(number == 7, 1e6, w)"
+    tree["Regions"][0] = {"Features": ["x", "pt"], "Variable": "x", "VariableRange": [-0.5, 0.5]}
+    found = warned(folder, tree)
+    assert "one event of sample 'Background' has 100 % of its weight" in found
+    assert "% of the events lie beyond VariableRange [-0.5, 0.5] and count in the bins at its ends" in found
+    assert not any(word in warned(folder, basic()) for word in ("feature '", "of its weight", "VariableRange"))
+
+
 def test_swapped_and_identical_sides_are_warned_of_and_kinship_is_told(folder):
     tree = basic()
     assert "same events, in another order" not in warned(folder, tree)

@@ -15,6 +15,7 @@ import numpy as np
 from systwise.cases import AbstractCase, Analysis, Finding, Portion, Progress
 from systwise.events import EventTable, SplitSettings, check_finite, check_parts, check_yields, scheme_of, split_ids
 from systwise.parameters import Nuisance
+from systwise.study.plan._doubts import Doubts
 from systwise.templates import in_order, yields
 
 LARGE = 0.10
@@ -112,6 +113,7 @@ def check_region(case: Analysis, limit: int | None, split: SplitSettings, progre
     observable = f"{region.variable}{bins}" if case.given else ", ".join(case.features)
     notes = (
         *dict.fromkeys(sums.notes),
+        *sums.doubts.notes(),
         *_remarks(effects),
         *_poor(case, samples),
         *_repeated(case, sums.hashes, sums.thinned),
@@ -138,6 +140,7 @@ class _Sums:
         self.notes: list[str] = []
         self.hashes: dict[int, np.ndarray] = {}
         self.thinned = 1
+        self.doubts = Doubts(case)
         self._kept: dict[int, np.ndarray] = {number: np.zeros(3) for number in case.view.samples}
         self._total = np.zeros((len(case.settings.processes), len(case.terms)))
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
@@ -161,6 +164,7 @@ class _Sums:
         check_finite(table)
         self.yields += yields(case, table, np.arange(len(table)), self.points)
         weights = selected_weights(case, table) @ case.components.reference()
+        self.doubts.add(table, number, weights, self._scores(table))
         own = weights[table.process == number]
         self._kept[number] += np.sum(own != 0), np.sum(own), np.sum(own**2)
         self._total[number] += table.weights.sum(axis=0, dtype=np.float64)
@@ -172,6 +176,15 @@ class _Sums:
             rows = np.flatnonzero(table.weights[:, k])[: FEW - self._few[k]]
             self._few[k] += len(rows)
             self._rows.append((table.kin[rows], table.weights[rows]))
+
+    def _scores(self, table: EventTable) -> np.ndarray | None:
+        """Return the region's Variable where it has a range instead of bins."""
+        case = self.case
+        if not case.has_score or case.score_edges is not None:
+            return None
+        rows, folds = np.arange(len(table)), np.zeros(len(table), np.int32)
+        (found,) = in_order(lambda events, fold: (case.score(events),), table, rows, folds, 65_536)
+        return found
 
     def _remember(self, number: int, hashed: np.ndarray) -> None:
         """Keep hashes of a sample's events; of too many those with some values, the same ones in every sample."""

@@ -98,6 +98,10 @@ class Region(Part):
     def _observable(self) -> Region:
         if self.features and self.observable is not None:
             raise ValueError(f"region '{self.name}': give its own Features, or the Observable of another region")
+        names = [feature.name for feature in self.features]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"region '{self.name}': feature '{twice}' occurs twice")
         trained = bool(self.features) or self.observable is not None
         if not trained and self.variable is None:
             raise ValueError(
