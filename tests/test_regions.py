@@ -19,7 +19,7 @@ from systwise.cli import app
 from systwise.fit import Model, asimov, fit, prefit_yields
 from systwise.parameters import Components, GaussianConstraint, Nuisance
 from systwise.report.figures._measurement import yield_figure
-from systwise.study import Manifest, Results, StoredTemplates
+from systwise.study import Manifest, Results, StoredTemplates, stored_rows
 
 pytestmark = [
     pytest.mark.usefixtures("own_cache"),
@@ -392,6 +392,12 @@ def test_trained_and_given_regions_are_fitted_together_and_unblinded(trained):
         data = row.observed_data(model, {region: np.array(own) for region, own in counts.items()})
         again = fit(model, data)
         assert measured[name].estimate == pytest.approx(again.estimate if again.minimum_found else None, rel=1e-9)
+    goodness = call("unblind", trained, "--stage", "gof", "--strategies", "ratio")
+    assert goodness.exit_code == 2
+    assert "events one by one have no saturated goodness of fit" in " ".join(goodness.output.split())
+    assert {row.strategy for row in stored_rows(trained, None, None, None, None, events=False)} == set(measured) - {
+        "ratio"
+    }
     control = call("unblind", trained, "--stage", "control", "--strategies", "nominal")
     assert "middle" in control.output
 

@@ -56,7 +56,9 @@ def unblind_command(
         from systwise.report import observed_table, write_report
 
         command = shlex.join(["systwise", *sys.argv[1:]])
-        rows = stored_rows(folder, strategies.split(",") if strategies else None, observable, binning, None)
+        wanted = strategies.split(",") if strategies else None
+        # Single events have no goodness of fit; asked for by name they say so.
+        rows = stored_rows(folder, wanted, observable, binning, None, stage != "gof" or wanted is not None)
         console, found = Console(highlight=False), []
         with progress_bars(console) as progress:
             for number, row in enumerate(rows):
