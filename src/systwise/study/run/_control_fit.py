@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from systwise.cases import Analysis, Progress
 from systwise.errors import FitError
-from systwise.fit import fit_many
+from systwise.fit import fit
 from systwise.learn import given_observable
 from systwise.study.config._control import CONTROL, control_regions
 from systwise.study.measure._binned import binned_setups
 from systwise.study.measure._binning import uniform_bins
 from systwise.study.measure._measure import stored
 from systwise.study.plan._plan import Plan
-from systwise.study.run._placed import places_of
+from systwise.study.run._placed import counts_of
 from systwise.study.run._unblind import digest_of
 from systwise.study.store._manifest import Manifest
 from systwise.templates import join_templates
@@ -53,13 +51,11 @@ def at_control_fit(plan: Plan, progress: Progress) -> tuple[Plan, Fitted | None]
     for name, own in regions.items():
         table = case.regions[name].observed(progress)
         uniform = uniform_bins(plan.settings.binning, own.case)
-        bins = places_of(row, own.case, observables[name], name, table, uniform).bin
-        weights = table.weights.sum(axis=1, dtype=np.float64)
-        count = len(row.templates.region_edges(name)[name]) - 1
-        counts[name], digests[name] = np.bincount(bins[bins >= 0], weights[bins >= 0], count), digest_of(table)
+        counts[name] = counts_of(row, own.case, observables[name], name, table, uniform)
+        digests[name] = digest_of(table)
     model = row.model()
     held = dict(zip(model.components.pois, model.components.nominal, strict=True))
-    result = fit_many(model, row.observed_data(model, counts), fixed=held)[0]
+    result = fit(model, row.observed_data(model, counts), fixed=held)
     if not result.minimum_found:
         raise FitError(f"true: the fit of the control regions ({', '.join(names)}) has failed: {result.verdict}")
     found = {name: float(value) for name, value in result.nuisance_estimate.items()}

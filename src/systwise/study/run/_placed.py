@@ -8,7 +8,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32
 from scipy.special import expit
 
 from systwise.cases import AbstractCase
@@ -92,6 +92,22 @@ def places_of(
         inner = np.searchsorted(grid.edges, edges[1:-1])
         bins = np.searchsorted(inner, np.asarray(grid.index(jnp.asarray(logits))), side="right")
     return Places(expit(logits).astype(np.float32), np.where(counts, bins, -1).astype(np.int32), folds)
+
+
+def counts_of(
+    row: StoredTemplates,
+    case: AbstractCase,
+    observable: AbstractObservable,
+    region: str,
+    table: EventTable,
+    uniform: int,
+) -> Float64[np.ndarray, " bin"]:
+    """Return the weights of a region's events in the bins of a stored observable; arguments as those of `places_of`."""
+    bins = places_of(row, case, observable, region, table, uniform).bin
+    cells = row.cells.get(region)
+    count = len(row.templates.region_edges(region)[region]) - 1 if cells is None else cells.bins
+    weights = table.weights.sum(axis=1, dtype=np.float64)
+    return np.bincount(bins[bins >= 0], weights[bins >= 0], count)
 
 
 def _logits(

@@ -26,7 +26,6 @@ from systwise.fit import (
     Model,
     Yields,
     fit,
-    fit_many,
     goodness_of_fit,
     measure,
     measure_events,
@@ -38,7 +37,7 @@ from systwise.study.measure._measure import fitted_fields
 from systwise.study.plan._checked import selected_weights
 from systwise.study.records._results import Measurement as Record
 from systwise.study.records._results import Results
-from systwise.study.run._placed import observed_in, places_of, uniform_of
+from systwise.study.run._placed import counts_of, observed_in, uniform_of
 from systwise.study.run._unblind_events import event_likelihood
 from systwise.study.store._manifest import Manifest
 from systwise.study.store._templates import FOLDER, StoredTemplates
@@ -221,20 +220,15 @@ def unblind(
     poi = model.components.pois[0]
     nominal = dict(zip(model.components.pois, model.components.nominal, strict=True))
     held = nominal if stage == "control" else None
-    measured, result = None, None
-    if set(fitted) & set(row.events):
+    by_event = bool(set(fitted) & set(row.events))
+    full = stage == "full"
+    if by_event:
         likelihood = event_likelihood(folder, row, case, fitted, tables, counts)
-        if stage == "full":
-            measured = measure_events(*likelihood, model, data, poi)
-        else:
-            result = fit(*likelihood, fixed=held)
-    elif stage == "full":
-        measured = measure(model, data, poi, level=level, toys=toys, seed=seed)
+        measured = measure_events(*likelihood, model, data, poi) if full else None
+        result = fit(*likelihood, fixed=held) if measured is None else measured.result
     else:
-        result = fit_many(model, data, fixed=held)[0]
-    result = measured.result if measured is not None else result
-    if result is None:
-        raise TypeError("a stage fits something")
+        measured = measure(model, data, poi, level=level, toys=toys, seed=seed) if full else None
+        result = fit(model, data, fixed=held) if measured is None else measured.result
     if stage == "control" and not result.minimum_found:
         raise FitError(f"--stage control: the fit of {', '.join(fitted)} has failed ({result.verdict})")
     validated = [name for name in read if kinds[name] == "validation"]
@@ -253,7 +247,7 @@ def unblind(
         row,
         tuple(read),
         prefit_yields(model),
-        measured.postfit if measured is not None else _postfit(row, model, data, result, held) if held else None,
+        measured.postfit if measured is not None else _postfit(model, data, result, held, by_event) if held else None,
         validation,
         result if stage == "control" else None if measured is None else measured.result,
         goodness,
@@ -272,11 +266,9 @@ def unblind(
     return found
 
 
-def _postfit(row: StoredTemplates, model: Model, data: Data, result: FitResult, held: Mapping[str, float]) -> Yields:
+def _postfit(model: Model, data: Data, result: FitResult, held: Mapping[str, float], by_event: bool) -> Yields:
     """Return yields after the fit; those of events are predicted from it."""
-    if set(row.events) & set(model.regions or {row.region: 1}):
-        return predicted_yields(model, result, data.counts)
-    return postfit_yields(model, data, held)
+    return predicted_yields(model, result, data.counts) if by_event else postfit_yields(model, data, held)
 
 
 def observed_counts(
@@ -295,11 +287,7 @@ def observed_counts(
     if region in row.events:
         return np.array([selected_weights(case.regions[region], table).sum()])
     own, observable = observed_in(folder, row, case, region)
-    bins = places_of(row, own, observable, region, table, uniform).bin
-    cells = row.cells.get(region)
-    count = len(row.templates.region_edges(region)[region]) - 1 if cells is None else cells.bins
-    weights = table.weights.sum(axis=1, dtype=np.float64)
-    return np.bincount(bins[bins >= 0], weights[bins >= 0], count)
+    return counts_of(row, own, observable, region, table, uniform)
 
 
 def _axes(row: StoredTemplates, case: Analysis) -> dict[str, Axis]:
