@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -220,6 +221,21 @@ def test_training_sees_every_process_at_each_value_with_its_yield(folder):
     np.testing.assert_allclose(
         np.asarray(fixed.weights, np.float64).sum(axis=0), total(case, table) * np.asarray(task.balance), rtol=1e-4
     )
+
+
+def test_events_that_fill_a_block_weigh_nothing_wherever_they_are_shifted(folder):
+    """Shifted samples carry weights of their own, which the filling events must not keep."""
+    case = made(basic())
+    table = case.load(0)
+    rows = np.flatnonzero(table.process == 1)[::-1]  # shifted ones first
+    alone = dataclasses.replace(table, **{f: getattr(table, f)[rows] for f in ("features", "weights", "process", "id")})
+    alone = dataclasses.replace(alone, columns=table.columns[rows], origin=table.origin[rows])
+    for values in ({}, {"jes": 1.0}, {"jes": -0.4}):
+        z = jnp.asarray(at(case, **values))
+        found = np.zeros(2)
+        for _, events in alone.blocks(np.arange(len(alone)), 1000):
+            found += np.asarray(case.vary(events, z).weights, np.float64).sum(axis=0)
+        np.testing.assert_allclose(found, total(case, alone, **values), rtol=1e-5)
 
 
 def test_hypotheses_of_density_ratios_are_where_samples_exist(folder):

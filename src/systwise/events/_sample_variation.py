@@ -57,9 +57,10 @@ class SampleVariation(AbstractVariation):
         kinds = events.weights.shape[1]
         own = events.columns[:, self.own : self.own + kinds]
         sample = events.columns[:, self.code].astype(jnp.int32) - self.first
-        mine = (sample >= 0) & (sample < len(self.anchors))
+        here = jnp.isin(events.process, jnp.array(self.processes))
+        mine = here & (sample >= 0) & (sample < len(self.anchors))
         shifted = jnp.take_along_axis(counts, jnp.clip(sample, 0, len(self.anchors) - 1)[:, None], axis=1)
-        varied = jnp.isin(events.process, jnp.array(self.processes)) & (events.columns[:, self.code] == 0)
+        varied = here & (events.columns[:, self.code] == 0)
         # 1 + (c_0 - 1) of each nuisance: differences add.
         nominal = events.weights + own * jnp.where(varied, counts[:, self.nominal] - 1, 0)[:, None]
         weights = jnp.where(mine[:, None], own * shifted, nominal)

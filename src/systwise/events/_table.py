@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt
 
+NO_PROCESS = -1
+"""Code of the events that fill a block."""
+
 
 class Events(eqx.Module):
     """A slice of events inside a jitted computation.
@@ -97,14 +100,19 @@ class EventTable:
         return jnp.asarray(np.asarray(rows, np.float32))
 
     def blocks(self, index: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Events]]:
-        """Yield `(index, events)` of exactly `size` events; the last block is filled with zero weights."""
+        """Yield `(index, events)` of exactly `size` events; the last block is filled with events of no process.
+
+        They weigh nothing, and as no variation acts on them they weigh nothing wherever the events are shifted to.
+        """
         for start in range(0, len(index), size):
             part = index[start : start + size]
             missing = size - len(part)
             events = self.slice(np.concatenate([part, np.repeat(part[:1], missing)]) if missing else part)
             if missing:
                 live = jnp.arange(size) < len(part)
-                events = eqx.tree_at(lambda e: e.weights, events, jnp.where(live[:, None], events.weights, 0))
+                weights = jnp.where(live[:, None], events.weights, 0)
+                process = jnp.where(live, events.process, NO_PROCESS)
+                events = eqx.tree_at(lambda e: (e.weights, e.process), events, (weights, process))
             yield part, events
 
 
